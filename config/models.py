@@ -1,0 +1,298 @@
+"""Settings as typed, frozen models; every docstring under a field is its line in docs/configuration.md.
+
+A component's id is `type[/name]`; its type picks the model from the tables at the end of this file.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from config.values import Duration, Endpoint
+
+ComponentId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}(/[^\s/][^\s]*)?$")]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Base of every model: frozen, unknown keys refused, `key:` without a value takes every default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+# --- receivers -------------------------------------------------------------------------------------------------------
+
+
+class GrpcServerSettings(Settings):
+    """OTLP over gRPC."""
+
+    endpoint: Endpoint = "127.0.0.1:4317"
+    """Address to listen on."""
+    max_recv_msg_size_mib: PositiveInt = 64
+    """Largest request, counted after decompression; larger ones are refused with RESOURCE_EXHAUSTED."""
+
+
+class HttpServerSettings(Settings):
+    """OTLP over HTTP."""
+
+    endpoint: Endpoint = "127.0.0.1:4318"
+    """Address to listen on."""
+    max_request_body_size_mib: PositiveInt = 64
+    """Largest request, counted after decompression too; larger ones are refused with 413."""
+
+
+class OtlpProtocols(Settings):
+    """Presence switches a protocol on."""
+
+    grpc: GrpcServerSettings | None = None
+    """OTLP/gRPC; `grpc:` alone takes every default."""
+    http: HttpServerSettings | None = None
+    """OTLP/HTTP, protobuf and JSON; `http:` alone takes every default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: {} if body is None else body for key, body in value.items()}
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> "OtlpProtocols":
+        if self.grpc is None and self.http is None:
+            raise ValueError("must specify at least one protocol when using the OTLP receiver: grpc or http")
+        return self
+
+
+class OtlpReceiverSettings(Settings):
+    """The OTLP receiver."""
+
+    protocols: OtlpProtocols
+    """Which protocols to serve."""
+    max_inflight_mib: PositiveInt = 256
+    """Request bytes held in memory at once; beyond it requests are refused with 503/UNAVAILABLE, to be retried."""
+
+
+# --- processors ------------------------------------------------------------------------------------------------------
+
+
+class RedactionSettings(Settings):
+    """Masks what matches in input, output, metadata, status messages and event attributes."""
+
+    blocked_values: tuple[str, ...] = ()
+    """Regular expressions (RE2); matching parts are replaced by `mask`."""
+    mask: str = "****"
+    """What stands in for a masked part."""
+
+
+# --- buffers ---------------------------------------------------------------------------------------------------------
+
+
+class LocalBufferSettings(Settings):
+    """Durable buffer on local disk: fsynced before a request is answered."""
+
+    directory: str = "./data/buffer"
+    """Where it lives; created when missing."""
+    max_size_mib: PositiveInt = 4096
+    """Size limit; when reached, requests are refused with 503/UNAVAILABLE until exporters have caught up."""
+
+
+# --- exporters -------------------------------------------------------------------------------------------------------
+
+
+class RetrySettings(Settings):
+    """Back-off after a retryable failure."""
+
+    initial_interval: Duration = 1.0
+    """First wait."""
+    max_interval: Duration = 30.0
+    """Longest wait."""
+    multiplier: Annotated[float, Field(ge=1)] = 1.5
+    """Growth from one wait to the next."""
+    randomization_factor: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of a wait that is random."""
+    max_elapsed_time: Duration = 0.0
+    """Give up and dead-letter after so long; 0 = never give up, the default: the buffer holds the data."""
+
+
+class BlockSettings(Settings):
+    """How much one insert takes from the buffer."""
+
+    max_rows: PositiveInt = 16384
+    """Most observations in one insert."""
+    max_size_mib: PositiveInt = 64
+    """Most uncompressed bytes in one insert."""
+    flush_interval: Duration = 0.2
+    """How long to wait for more rows when fewer than half of max_rows are there; bounds the time to queryable."""
+
+
+class ExporterSettings(Settings):
+    """What every exporter takes."""
+
+    retry_on_failure: RetrySettings = RetrySettings()
+    """Back-off after a retryable failure."""
+    block: BlockSettings = BlockSettings()
+    """How much one insert takes from the buffer."""
+
+
+class ChdbExporterSettings(ExporterSettings):
+    """ClickHouse embedded in the export process (needs the `embedded` extra)."""
+
+    path: str = "./data/chdb"
+    """Database directory; one process at a time may open it."""
+    ttl_days: Annotated[int, Field(ge=0)] = 90
+    """Rows older than this are dropped by ClickHouse; 0 = keep for ever."""
+    max_memory_mib: PositiveInt = 2048
+    """Memory that ClickHouse may use for inserts, merges and queries together."""
+
+
+class DebugExporterSettings(ExporterSettings):
+    """Writes what arrives to the log."""
+
+    verbosity: Literal["basic", "normal", "detailed"] = "basic"
+    """basic: a line per batch; normal: a line per observation; detailed: every field."""
+
+
+class FileRotation(Settings):
+    """When to start a new file and which old ones to keep."""
+
+    max_megabytes: PositiveInt = 100
+    """Size at which a new file is started."""
+    max_days: Annotated[int, Field(ge=0)] = 0
+    """Age at which old files are removed; 0 = never."""
+    max_backups: Annotated[int, Field(ge=0)] = 100
+    """Old files kept; 0 = all."""
+
+
+class FileExporterSettings(ExporterSettings):
+    """JSON lines, one record a line, fsynced per batch."""
+
+    path: str
+    """File to append to."""
+    rotation: FileRotation = FileRotation()
+    """When to start a new file."""
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+class MetadataSettings(Settings):
+    """Where projects, keys, prices and quotas are kept."""
+
+    postgres: SecretStr = SecretStr("embedded")
+    """`embedded`: a Postgres of our own, started and stopped with the service; else a DSN (postgresql://...)."""
+    directory: str = "./data/postgres"
+    """Data directory of the embedded Postgres."""
+
+
+class HealthCheckSettings(Settings):
+    """Health over HTTP: `/` and `/ready` (200 when requests are accepted), `/live`."""
+
+    endpoint: Endpoint = "127.0.0.1:13133"
+    """Address to listen on."""
+
+
+class SqlHttpSettings(Settings):
+    """Read-only SQL over ClickHouse's HTTP interface, for the embedded store."""
+
+    endpoint: Endpoint = "127.0.0.1:8123"
+    """Address to listen on."""
+    max_execution_time: Duration = 60.0
+    """Longest a query may run."""
+    max_concurrent_queries: PositiveInt = 4
+    """Queries at once; more wait their turn."""
+
+
+class PipelineSettings(Settings):
+    """receivers → processors → buffer → exporters."""
+
+    receivers: Annotated[tuple[ComponentId, ...], Field(min_length=1)]
+    """Ids from the receivers section."""
+    processors: tuple[ComponentId, ...] = ()
+    """Ids from the processors section, in the order in which they run."""
+    buffer: ComponentId
+    """Id from the buffers section; a buffer serves one pipeline."""
+    exporters: Annotated[tuple[ComponentId, ...], Field(min_length=1)]
+    """Ids from the exporters section; each has its own cursor on the buffer."""
+
+
+class MetricsSettings(Settings):
+    """Prometheus metrics over HTTP."""
+
+    address: Endpoint = "127.0.0.1:8888"
+    """Address to listen on."""
+
+
+class LogsSettings(Settings):
+    """The service's own log."""
+
+    level: Literal["debug", "info", "warn", "error"] = "info"
+    """Least severe level written."""
+    encoding: Literal["console", "json"] = "console"
+    """console for people, json for machines."""
+
+
+class TelemetrySettings(Settings):
+    """What the service says about itself."""
+
+    metrics: MetricsSettings = MetricsSettings()
+    """Prometheus metrics."""
+    logs: LogsSettings = LogsSettings()
+    """Log."""
+
+
+class ServiceSettings(Settings):
+    """What runs, and how."""
+
+    pipelines: Annotated[dict[str, PipelineSettings], Field(min_length=1)]
+    """By id `traces[/name]`."""
+    extensions: tuple[ComponentId, ...] | None = None
+    """Extensions to start; absent = all that are configured."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Ingest processes sharing the ports."""
+    shutdown_timeout: Duration = 25.0
+    """How long SIGTERM may take: stop accepting, finish, flush."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Metrics and logs."""
+
+
+# --- explicit registration: component type → its model ---------------------------------------------------------------
+
+RECEIVERS: Final[dict[str, type[Settings]]] = {"otlp": OtlpReceiverSettings}
+PROCESSORS: Final[dict[str, type[Settings]]] = {"redaction": RedactionSettings}
+BUFFERS: Final[dict[str, type[Settings]]] = {"local": LocalBufferSettings}
+EXPORTERS: Final[dict[str, type[Settings]]] = {
+    "chdb": ChdbExporterSettings,
+    "debug": DebugExporterSettings,
+    "file": FileExporterSettings,
+}
+EXTENSIONS: Final[dict[str, type[Settings]]] = {"health_check": HealthCheckSettings, "sql_http": SqlHttpSettings}
+
+SECTIONS: Final[dict[str, dict[str, type[Settings]]]] = {
+    "receivers": RECEIVERS,
+    "processors": PROCESSORS,
+    "buffers": BUFFERS,
+    "exporters": EXPORTERS,
+    "extensions": EXTENSIONS,
+}
+
+
+class Config(Settings):
+    """A whole configuration; every id that a pipeline names exists in its section.
+
+    The values of the five component sections are instances of the models in `SECTIONS`, chosen by the id's type;
+    `config.loader` builds them.
+    """
+
+    receivers: dict[ComponentId, Any]
+    """By id."""
+    processors: dict[ComponentId, Any] = {}
+    """By id."""
+    buffers: dict[ComponentId, Any]
+    """By id."""
+    exporters: dict[ComponentId, Any]
+    """By id."""
+    extensions: dict[ComponentId, Any] = {}
+    """By id."""
+    metadata: MetadataSettings = MetadataSettings()
+    """Metadata store."""
+    service: ServiceSettings
+    """What runs."""
