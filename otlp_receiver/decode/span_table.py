@@ -1,0 +1,219 @@
+"""The shape of decoded OTLP: generic, columnar, nothing lost, nothing known of GenAI.
+
+A `SpanTable` holds the spans of many requests. Whatever has attributes (spans, events, links, resources, scopes) has
+them in a flat table of one shape: `owner` (row of the thing), `key`, `type` and `value` as text. The text is exact:
+integers in decimal, doubles in their shortest round-trip form, bytes in base64, arrays and maps as JSON.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+# Kinds of AnyValue, in the order of the fields of its `oneof`; EMPTY has no field at all.
+EMPTY, STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = range(8)
+
+ATTRIBUTES: Final = pa.schema(
+    [
+        pa.field("owner", pa.int32()),
+        pa.field("key", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("type", pa.uint8()),
+        pa.field("value", pa.string()),
+    ]
+)
+SPANS: Final = pa.schema(
+    [
+        pa.field("request", pa.int32()),
+        pa.field("resource", pa.int32()),
+        pa.field("scope", pa.int32()),
+        pa.field("trace_id", pa.string()),
+        pa.field("span_id", pa.string()),
+        pa.field("parent_span_id", pa.string()),
+        pa.field("trace_state", pa.string()),
+        pa.field("flags", pa.uint32()),
+        pa.field("name", pa.string()),
+        pa.field("kind", pa.int32()),
+        pa.field("start_time_unix_nano", pa.uint64()),
+        pa.field("end_time_unix_nano", pa.uint64()),
+        pa.field("dropped_attributes_count", pa.uint32()),
+        pa.field("dropped_events_count", pa.uint32()),
+        pa.field("dropped_links_count", pa.uint32()),
+        pa.field("status_code", pa.int32()),
+        pa.field("status_message", pa.string()),
+    ]
+)
+EVENTS: Final = pa.schema(
+    [
+        pa.field("span", pa.int32()),
+        pa.field("time_unix_nano", pa.uint64()),
+        pa.field("name", pa.string()),
+        pa.field("dropped_attributes_count", pa.uint32()),
+    ]
+)
+LINKS: Final = pa.schema(
+    [
+        pa.field("span", pa.int32()),
+        pa.field("trace_id", pa.string()),
+        pa.field("span_id", pa.string()),
+        pa.field("trace_state", pa.string()),
+        pa.field("flags", pa.uint32()),
+        pa.field("dropped_attributes_count", pa.uint32()),
+    ]
+)
+RESOURCES: Final = pa.schema([pa.field("schema_url", pa.string()), pa.field("dropped_attributes_count", pa.uint32())])
+SCOPES: Final = pa.schema(
+    [
+        pa.field("name", pa.string()),
+        pa.field("version", pa.string()),
+        pa.field("schema_url", pa.string()),
+        pa.field("dropped_attributes_count", pa.uint32()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanTable:
+    """Decoded spans of many requests.
+
+    Attributes:
+        spans: one row per usable span; `request` is the index of its request, ids are lower-case hex.
+        span_attributes: `ATTRIBUTES`, owner = row of `spans`; like all attribute tables sorted by owner, in the
+            order sent.
+        events: `EVENTS`, in the order sent.
+        event_attributes: owner = row of `events`.
+        links: `LINKS`.
+        link_attributes: owner = row of `links`.
+        resources: `RESOURCES`.
+        resource_attributes: owner = row of `resources`.
+        scopes: `SCOPES`.
+        scope_attributes: owner = row of `scopes`.
+    """
+
+    spans: pa.RecordBatch
+    span_attributes: pa.RecordBatch
+    events: pa.RecordBatch
+    event_attributes: pa.RecordBatch
+    links: pa.RecordBatch
+    link_attributes: pa.RecordBatch
+    resources: pa.RecordBatch
+    resource_attributes: pa.RecordBatch
+    scopes: pa.RecordBatch
+    scope_attributes: pa.RecordBatch
+
+
+def text_array(values: Sequence[bytes | str]) -> pa.StringArray:
+    """Arrow text of UTF-8 bytes and strings; what is not UTF-8 becomes U+FFFD, never an error."""
+    array = pa.array(values, pa.binary())
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([_replace_invalid(value) for value in values], pa.string())
+
+
+def _replace_invalid(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+class _Codes(dict[bytes | str, int]):
+    """Key → dense code, given out at first sight; a hit costs one dictionary look-up."""
+
+    def __missing__(self, key: bytes | str) -> int:
+        code = self[key] = len(self)
+        return code
+
+
+class AttributeColumns:
+    """Growing columns of one attribute table; `counts` has one entry per owner, in owner order."""
+
+    __slots__ = ("codes", "counts", "keys", "types", "values")
+
+    def __init__(self) -> None:
+        self.codes = _Codes()
+        self.counts: list[int] = []
+        self.keys: list[int] = []
+        self.types: list[int] = []
+        self.values: list[bytes | str] = []
+
+    def lists(self) -> Iterable[list[Any]]:
+        """The growing lists, for a roll-back."""
+        return (self.counts, self.keys, self.types, self.values)
+
+    def finish(self) -> pa.RecordBatch:
+        """The table so far."""
+        owners = np.repeat(np.arange(len(self.counts), dtype=np.int32), np.asarray(self.counts, dtype=np.int64))
+        keys = pa.DictionaryArray.from_arrays(pa.array(self.keys, pa.int32()), text_array(list(self.codes)))
+        columns = [pa.array(owners), keys, pa.array(self.types, pa.uint8()), text_array(self.values)]
+        return pa.RecordBatch.from_arrays(columns, schema=ATTRIBUTES)
+
+
+class Columns:
+    """Growing columns of one plain table; rows are appended as tuples in the order of its schema."""
+
+    __slots__ = ("rows", "schema")
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.rows: list[tuple[Any, ...]] = []
+
+    def finish(self) -> pa.RecordBatch:
+        """The table so far."""
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.schema)
+        arrays = [
+            text_array(column) if pa.types.is_string(field.type) else pa.array(column, field.type)
+            for field, column in zip(self.schema, columns, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+class SpanTableBuilder:
+    """Growing `SpanTable`; a request that turns out to be undecodable is rolled back to its `mark`."""
+
+    __slots__ = (
+        "event_attributes",
+        "events",
+        "link_attributes",
+        "links",
+        "resource_attributes",
+        "resources",
+        "scope_attributes",
+        "scopes",
+        "span_attributes",
+        "spans",
+    )
+
+    def __init__(self) -> None:
+        self.spans = Columns(SPANS)
+        self.span_attributes = AttributeColumns()
+        self.events = Columns(EVENTS)
+        self.event_attributes = AttributeColumns()
+        self.links = Columns(LINKS)
+        self.link_attributes = AttributeColumns()
+        self.resources = Columns(RESOURCES)
+        self.resource_attributes = AttributeColumns()
+        self.scopes = Columns(SCOPES)
+        self.scope_attributes = AttributeColumns()
+
+    def _parts(self) -> Iterable[Columns | AttributeColumns]:
+        return (getattr(self, name) for name in self.__slots__)
+
+    def _lists(self) -> list[list[Any]]:
+        return [
+            column
+            for part in self._parts()
+            for column in (part.lists() if isinstance(part, AttributeColumns) else (part.rows,))
+        ]
+
+    def mark(self) -> list[int]:
+        """Where the lists end now."""
+        return [len(column) for column in self._lists()]
+
+    def roll_back(self, mark: list[int]) -> None:
+        """Forget what came after `mark`."""
+        for column, length in zip(self._lists(), mark, strict=True):
+            del column[length:]
+
+    def finish(self) -> SpanTable:
+        """The table of all requests so far."""
+        return SpanTable(**{name: getattr(self, name).finish() for name in self.__slots__})
