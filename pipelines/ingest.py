@@ -4,12 +4,26 @@ Group commit without timers: one thread takes everything that is waiting. Idle, 
 batches grow by themselves.
 """
 
+import asyncio
+import contextlib
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, Protocol
+
+import structlog
 
 from pipelines.batch import Batch
-from pipelines.errors import Permanent
+from pipelines.errors import Permanent, Retryable
+from pipelines.metrics import APPEND_SECONDS
+
+# Clients give up after 10 s and send again: an answer must come well before (Collector and SDK exporters' defaults).
+APPEND_TIMEOUT_SECONDS: Final = 5.0
+# Bounds the memory of one group commit; a single request may be larger.
+_MOST_GROUP_BYTES: Final = 16 * 2**20
+
+_log = structlog.get_logger("intake")
 
 Encoding = Literal["protobuf", "json"]
 
@@ -50,6 +64,136 @@ class BadRequest(Permanent):
     """The body cannot be decoded; the message names what is wrong and where."""
 
 
+class Appendable(Protocol):
+    """The end of a buffer that the ingest half needs."""
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Store all batches for good, or raise and store none."""
+
+
 Outcome = Accepted | BadRequest
 Transform = Callable[[Sequence[Request]], tuple[list[Batch], list[Outcome]]]
 """Decode and map: the batches of all requests together, and one outcome a request, in order. Never raises on input."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request and where its caller waits for the answer."""
+
+    request: Request
+    future: "asyncio.Future[Accepted]"
+
+
+class Intake:
+    """Where requests wait, and the one thread that makes them durable.
+
+    `start()` before the first `submit()`; `shutdown()` finishes everything that was submitted, and after it nothing
+    more is consumed.
+    """
+
+    def __init__(self, transform: Transform, processors: Sequence[Callable[[Batch], Batch]], buffer: Appendable) -> None:
+        self._transform = transform
+        self._processors = tuple(processors)
+        self._buffer = buffer
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self.problem = ""
+        """Why requests are refused at the moment, empty when they are taken."""
+
+    def start(self) -> None:
+        """Start taking requests."""
+        self._thread.start()
+
+    def shutdown(self) -> None:
+        """Finish what was submitted, refuse what comes; blocks until done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    async def submit(self, request: Request) -> Accepted:
+        """Make a request's spans durable.
+
+        Returns:
+            When the spans are in the buffer for good.
+
+        Raises:
+            BadRequest: the body cannot be decoded; nothing of it was stored.
+            Retryable: the buffer is full, failed, was too slow, or the service is shutting down.
+        """
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            if self._closed:
+                raise Retryable("the receiver is shutting down; send again")
+            self._waiting.append(_Waiting(request, future))
+            self._changed.notify()
+        try:
+            async with asyncio.timeout(APPEND_TIMEOUT_SECONDS):
+                return await future
+        except TimeoutError:
+            raise Retryable(f"not durable within {APPEND_TIMEOUT_SECONDS} s; send again") from None
+
+    def _run(self) -> None:
+        while group := self._take():
+            answers = self._process([waiting.request for waiting in group])
+            _answer(group, answers)
+
+    def _take(self) -> list[_Waiting]:
+        """Everything that is waiting, up to a bound on bytes; empty when closed and done."""
+        group: list[_Waiting] = []
+        size_bytes = 0
+        with self._changed:
+            while not group and not (self._closed and not self._waiting):
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                while self._waiting and size_bytes < _MOST_GROUP_BYTES:
+                    waiting = self._waiting.popleft()
+                    if not waiting.future.cancelled():  # a caller that gave up sends it again
+                        size_bytes += len(waiting.request.body)
+                        group.append(waiting)
+        return group
+
+    def _process(self, requests: list[Request]) -> "list[Outcome | Exception]":
+        try:
+            return list(self._store(requests))
+        except Retryable as error:
+            self.problem = str(error)
+            return [error] * len(requests)
+        except Exception as error:
+            if len(requests) == 1:
+                _log.exception("A request could not be processed.", project=requests[0].project_id)
+                return [error]
+            # A fault of ours must not cost the neighbours: each on its own.
+            return [answer for request in requests for answer in self._process([request])]
+
+    def _store(self, requests: list[Request]) -> list[Outcome]:
+        batches, outcomes = self._transform(requests)
+        for processor in self._processors:
+            batches = [processor(batch) for batch in batches]
+        if batches:
+            with APPEND_SECONDS.time():
+                self._buffer.append(batches)
+        self.problem = ""
+        return outcomes
+
+
+def _answer(group: list[_Waiting], answers: "Sequence[Outcome | Exception]") -> None:
+    """Hand the answers to their event loops, one wake-up a loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Accepted], Outcome | Exception]]] = {}
+    for waiting, answer in zip(group, answers, strict=True):
+        by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, answer))
+    for loop, pairs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(_set_all, pairs)
+
+
+def _set_all(pairs: "list[tuple[asyncio.Future[Accepted], Outcome | Exception]]") -> None:
+    for future, answer in pairs:
+        if future.done():
+            continue
+        if isinstance(answer, Accepted):
+            future.set_result(answer)
+        else:
+            future.set_exception(answer)
+

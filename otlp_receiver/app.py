@@ -1,0 +1,155 @@
+"""The composition root: from a configuration to working parts, and the only place that knows them all.
+
+    ingest:  receivers → Intake(decode, map, processors) → buffer
+    export:  buffer → ExportLoop → exporter, one loop per exporter; read-only SQL over the embedded store
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from config import Config
+from config.conventions import load_conventions
+from config.models import PipelineSettings
+from otlp_receiver.child import Assignment, Part, run_child
+from otlp_receiver.preflight import enabled_extensions
+from pipelines.batch import Batch
+from pipelines.buffers import open_buffer
+from pipelines.ingest import Intake, Outcome, Request, Transform
+from pipelines.processors import build_processor
+
+_MIB: Final = 2**20
+
+
+def transform() -> Transform:
+    """Requests → batches: decode, then map over all conventions."""
+    from otlp_receiver.decode import decode
+    from otlp_receiver.mapping import Plan, map_spans
+
+    plan = Plan(load_conventions())
+
+    def decode_and_map(requests: Sequence[Request]) -> tuple[list[Batch], list[Outcome]]:
+        table, outcomes = decode(requests)
+        return map_spans(plan, table, requests), outcomes
+
+    return decode_and_map
+
+
+class IngestPart:
+    """Sockets to buffer."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._buffers: list[Any] = []
+        self._intakes: list[Intake] = []
+        self._receivers: list[Any] = []
+
+    async def start(self) -> None:
+        """Downstream first: buffers, intakes, then the sockets."""
+        for pipeline in self._config.service.pipelines.values():
+            intake = self._start_intake(pipeline)
+            for receiver_id in pipeline.receivers:
+                self._receivers.extend(self._build_receivers(receiver_id, intake))
+        for receiver in self._receivers:
+            await receiver.start()
+
+    def _start_intake(self, pipeline: PipelineSettings) -> Intake:
+        buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
+        processors = [build_processor(each, self._config.processors[each]) for each in pipeline.processors]
+        intake = Intake(transform(), processors, buffer)
+        intake.start()
+        self._buffers.append(buffer)
+        self._intakes.append(intake)
+        return intake
+
+    def _build_receivers(self, receiver_id: str, intake: Intake) -> list[Any]:
+        from otlp_receiver.admission import Admission
+        from otlp_receiver.grpc_server import GrpcServer
+        from otlp_receiver.http_server import HttpServer
+        from otlp_receiver.service import Service
+
+        settings = self._config.receivers[receiver_id]
+        admission = Admission(settings.max_inflight_mib * _MIB)
+        grpc, http = settings.protocols.grpc, settings.protocols.http
+        receivers: list[Any] = []
+        if grpc is not None:
+            receivers.append(GrpcServer(grpc, Service(intake, admission, receiver_id, "grpc")))
+        if http is not None:
+            receivers.append(HttpServer(http, Service(intake, admission, receiver_id, "http")))
+        return receivers
+
+    async def shutdown(self, deadline_seconds: float) -> None:
+        """Upstream first: sockets, then what waits in the intakes, then the buffers."""
+        await asyncio.gather(*(receiver.shutdown(deadline_seconds) for receiver in self._receivers))
+        for intake in self._intakes:
+            await asyncio.to_thread(intake.shutdown)
+        for buffer in self._buffers:
+            buffer.close()
+
+    def problem(self) -> str:
+        """Why requests are refused, empty when they are taken."""
+        return "; ".join(intake.problem for intake in self._intakes if intake.problem)
+
+
+class ExportPart:
+    """Buffer to sinks, and SQL over the embedded store."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._buffers: list[Any] = []
+        self._exporters: dict[str, Any] = {}
+        self._loops: list[Any] = []
+        self._sql: Any = None
+
+    async def start(self) -> None:
+        """Downstream first: sinks, then the loops that fill them, then SQL."""
+        for pipeline in self._config.service.pipelines.values():
+            await asyncio.to_thread(self._start_pipeline, pipeline)
+        for extension_id, settings in enabled_extensions(self._config).items():
+            if extension_id.startswith("sql_http"):
+                await self._start_sql(settings)
+
+    def _start_pipeline(self, pipeline: PipelineSettings) -> None:
+        from exporters import open_exporter
+        from pipelines.export import ExportLoop
+
+        buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
+        self._buffers.append(buffer)
+        buffer.keep_cursors(pipeline.exporters)
+        for exporter_id in pipeline.exporters:
+            settings = self._config.exporters[exporter_id]
+            exporter = self._exporters[exporter_id] = open_exporter(exporter_id, settings)
+            loop = ExportLoop(exporter_id, exporter, buffer, settings, buffer.dead_letters)
+            loop.start()
+            self._loops.append(loop)
+
+    async def _start_sql(self, settings: Any) -> None:
+        from otlp_receiver.sql_http import SqlHttpServer
+
+        exporter = next(exporter for name, exporter in self._exporters.items() if name.startswith("chdb"))
+        self._sql = SqlHttpServer(settings, exporter)
+        await self._sql.start()
+
+    async def shutdown(self, deadline_seconds: float) -> None:
+        """Flush what the buffer holds until the deadline; the rest stays there for the next start."""
+        deadline = time.monotonic() + deadline_seconds
+        await asyncio.gather(*(asyncio.to_thread(loop.shutdown, deadline_seconds) for loop in self._loops))
+        if self._sql is not None:
+            await self._sql.shutdown(max(0.5, deadline - time.monotonic()))
+        for each in (*self._exporters.values(), *self._buffers):
+            each.close()
+
+    def problem(self) -> str:
+        """Exporters retry for ever and the buffer holds the data: that is no reason to send nothing more."""
+        return ""
+
+
+def compose(assignment: Assignment) -> Part:
+    """The part that a child process is to run."""
+    return {"ingest": IngestPart, "export": ExportPart}[assignment.role](assignment.config)
+
+
+if __name__ == "__main__":
+    sys.exit(run_child(compose))

@@ -1,0 +1,120 @@
+"""A process of the service and the line between it and its supervisor.
+
+Down the line (standard input): the configuration, then nothing; its end says that the supervisor is gone. Up the line
+(an inherited descriptor): one JSON object a line, `{"ready": true}` or `{"problem": "..."}` whenever that changes.
+"""
+
+import asyncio
+import json
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from config import Config
+from otlp_receiver.logs import configure_logs
+
+# One exit code for whatever keeps the service from starting, so that a service manager need not try for ever.
+START_FAILURE: Final = 3
+
+_REPORT_INTERVAL_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a child process is to do: `role` is "ingest" or "export"."""
+
+    role: str
+    name: str
+    config: Config
+
+
+class Part(Protocol):
+    """The part of the service that a child runs."""
+
+    async def start(self) -> None:
+        """Return when working; raises OSError or Permanent for what keeps it from starting."""
+
+    async def shutdown(self, deadline_seconds: float) -> None:
+        """Finish within the deadline."""
+
+    def problem(self) -> str:
+        """Why it cannot do its work at the moment, empty when it can."""
+
+
+def receive_assignment() -> Assignment:
+    """Read the assignment from standard input, where the supervisor put it."""
+    length = int(sys.stdin.buffer.readline())
+    assignment = pickle.loads(sys.stdin.buffer.read(length))  # noqa: S301 - written by our own supervisor
+    assert isinstance(assignment, Assignment)
+    return assignment
+
+
+def run_child(compose: Callable[[Assignment], Part]) -> int:
+    """Run the assigned part until SIGTERM or the end of the supervisor; returns the exit code."""
+    assignment = receive_assignment()
+    configure_logs(assignment.config.service.telemetry.logs, process=assignment.name)
+    status_descriptor = int(sys.argv[1])
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:  # not on Windows
+        runner = asyncio.Runner()
+    with runner:
+        return runner.run(_live(compose, assignment, status_descriptor))
+
+
+async def _live(compose: Callable[[Assignment], Part], assignment: Assignment, status_descriptor: int) -> int:
+    log = structlog.get_logger(assignment.name)
+    stop = _stop_requested()
+    try:
+        part = compose(assignment)
+        await part.start()
+    except Exception as error:
+        _report(status_descriptor, {"failed": str(error) or type(error).__name__})
+        log.debug("The start failed.", exc_info=True)
+        return START_FAILURE
+    reporting = asyncio.create_task(_report_changes(part, status_descriptor))
+    await stop.wait()
+    reporting.cancel()
+    await part.shutdown(assignment.config.service.shutdown_timeout)
+    return 0
+
+
+def _stop_requested() -> asyncio.Event:
+    """Set by SIGTERM, and by the end of standard input: a service without its supervisor must not linger."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), read)
+    return stop
+
+
+async def _report_changes(part: Part, status_descriptor: int) -> None:
+    last: str | None = None
+    while True:
+        problem = part.problem()
+        if problem != last:
+            _report(status_descriptor, {"problem": problem} if problem else {"ready": True})
+            last = problem
+        await asyncio.sleep(_REPORT_INTERVAL_SECONDS)
+
+
+def _report(status_descriptor: int, status: dict[str, object]) -> None:
+    try:
+        os.write(status_descriptor, json.dumps(status).encode() + b"\n")
+    except OSError:  # the supervisor is gone; the end of standard input says so too
+        return

@@ -1,0 +1,226 @@
+"""OTLP over HTTP/1.1: binary and JSON on one port, on aiohttp's low-level server (no router, no middleware)."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from config.models import HttpServerSettings
+from otlp_receiver.admission import Lease
+from otlp_receiver.inflate import DECODERS, PIECE_BYTES, Decoder
+from otlp_receiver.replies import (
+    BAD_BODY,
+    CONTENT_TYPES,
+    DRAINING,
+    OUR_FAULT,
+    SENDER_GONE,
+    TOO_LARGE,
+    UNKNOWN_PATH,
+    UNSUPPORTED,
+    WRONG_METHOD,
+    Refused,
+    Signal,
+    encode_refused,
+)
+from otlp_receiver.service import Service
+from otlp_receiver.sockets import address, bind
+from pipelines.ingest import Encoding
+
+PATHS: Final[dict[str, Signal]] = {
+    "/v1/traces": "traces",
+    "/v1/logs": "logs",
+    "/v1/metrics": "metrics",
+    "/api/public/otel/v1/traces": "traces",  # Langfuse clients
+    "/api/public/otel": "traces",  # Langfuse clients that take the base for the whole
+    "/otel/v1/traces": "traces",  # LangSmith clients
+    "/api/otel/v1/traces": "traces",
+}
+_ENCODINGS: Final[dict[str, Encoding]] = {content_type: encoding for encoding, content_type in CONTENT_TYPES.items()}
+_HEADERS: Final[dict[Encoding, dict[str, str]]] = {
+    encoding: {"Content-Type": content_type, "Server": "otlp-receiver"}
+    for encoding, content_type in CONTENT_TYPES.items()
+}
+_KEEPALIVE_SECONDS: Final = 120
+"""Idle connections are closed after it; longer than the 60 s of common load balancers, which must be the first to close."""
+_BACKLOG: Final = 1024
+_CANCEL_SECONDS: Final = 0.1
+"""What a request that has missed the shutdown deadline gets to end by itself."""
+
+_log = structlog.get_logger("receiver")
+
+
+class HttpServer:
+    """Serves OTLP/HTTP; one `start`, one `shutdown`.
+
+    Attributes:
+        endpoints: `host:port` of every address it listens on, known once started.
+    """
+
+    def __init__(self, settings: HttpServerSettings, service: Service) -> None:
+        self.endpoints: list[str] = []
+        self._endpoint = settings.endpoint
+        self._max_bytes = settings.max_request_body_size_mib * 1024 * 1024
+        self._service = service
+        self._connections = web.Server(self._respond)
+        self._listeners: list[asyncio.Server] = []
+        self._in_flight = 0
+        self._draining = False
+        self._idle = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen; raises OSError naming the address when that is not possible."""
+        loop = asyncio.get_running_loop()
+        connection = partial(
+            _Connection,
+            self._connections,
+            loop=loop,
+            access_log=None,
+            auto_decompress=False,  # bounded by us
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+        )
+        for bound in bind(self._endpoint, shared=True):
+            self._listeners.append(await loop.create_server(connection, sock=bound, backlog=_BACKLOG))
+            self.endpoints.append(address(bound))
+
+    async def shutdown(self, deadline_seconds: float) -> None:
+        """Stop accepting, answer 503 on open connections, finish what is in flight by the deadline, cancel the rest.
+
+        After it returns nothing more is taken in.
+        """
+        self._draining = True
+        for listener in self._listeners:
+            listener.close()
+        if self._in_flight:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), deadline_seconds)
+        self._connections.pre_shutdown()
+        await self._connections.shutdown(_CANCEL_SECONDS)
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        self._in_flight += 1
+        encoding = _encoding(request)
+        try:
+            body = await self._export(request, encoding)
+            response = web.Response(body=body, headers=_HEADERS[encoding or "json"])
+        except Refused as refused:
+            response = _refusal(refused, encoding or "json")
+        finally:
+            self._in_flight -= 1
+            if self._draining and not self._in_flight:
+                self._idle.set()
+        if self._draining:
+            response.force_close()
+        return response
+
+    async def _export(self, request: web.BaseRequest, encoding: Encoding | None) -> bytes:
+        try:
+            signal = _signal(request)
+            if encoding is None:
+                raise Refused(UNSUPPORTED, f"Content-Type must be one of {', '.join(_ENCODINGS)}")
+        except Refused as refused:
+            self._service.count("unknown", refused.situation.outcome)
+            raise
+        return await self._service.export(signal, encoding, partial(self._read, request))
+
+    async def _read(self, request: web.BaseRequest, lease: Lease) -> bytes:
+        """The body, decompressed; see `service.Read`."""
+        if self._draining:
+            raise Refused(DRAINING, "the receiver is shutting down; try again, on a new connection")
+        decoder = _decoder(request)
+        announced_bytes = request.content_length or 0
+        self._check_size(request, announced_bytes)
+        lease.hold(announced_bytes)
+        try:
+            return await self._collect(request, decoder, lease)
+        except web.RequestPayloadError as error:
+            raise Refused(BAD_BODY, f"the HTTP body is broken: {error}") from None
+        except ConnectionError:
+            raise Refused(SENDER_GONE, "the sender hung up before its body had arrived") from None
+
+    async def _collect(self, request: web.BaseRequest, decoder: Decoder, lease: Lease) -> bytes:
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and not request.content.is_eof():
+            await _say_continue(request)
+        body = bytearray()
+        arrived_bytes = 0
+        while data := await request.content.readany():
+            arrived_bytes += len(data)
+            for piece in decoder.feed(data):
+                body += piece
+                self._check_size(request, max(arrived_bytes, len(body)))
+                lease.hold(len(body))
+                if len(piece) == PIECE_BYTES:
+                    await asyncio.sleep(0)  # others' turn: a bomb is many pieces from one packet
+        decoder.finish()
+        return bytes(body)
+
+    def _check_size(self, request: web.BaseRequest, size_bytes: int) -> None:
+        if size_bytes <= self._max_bytes:
+            return
+        _log.warning(
+            "Request is larger than max_request_body_size_mib and was refused; its sender drops it.",
+            peer=request.remote,
+            size_bytes=size_bytes,
+            limit_bytes=self._max_bytes,
+        )
+        raise Refused(
+            TOO_LARGE,
+            f"the request has {size_bytes} bytes or more, after decompression, of {self._max_bytes} allowed: "
+            "send smaller batches, or raise max_request_body_size_mib",
+        )
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection, its own error pages replaced by google.rpc.Status, and never 500."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP, or to a bug of ours; the connection is closed after it."""
+        if status == BAD_BODY.http:
+            _log.debug("Connection does not speak HTTP/1.1.", peer=request.remote)
+            response = _refusal(Refused(BAD_BODY, "not a valid HTTP/1.1 request"), "json")
+        else:
+            _log.error("Request failed inside the HTTP server.", peer=request.remote, exc_info=exc)
+            response = _refusal(Refused(OUR_FAULT, "the receiver failed; try again"), "json")
+        response.force_close()
+        return response
+
+
+def _signal(request: web.BaseRequest) -> Signal:
+    signal = PATHS.get(request.raw_path) or PATHS.get(request.path)
+    if signal is None:
+        raise Refused(UNKNOWN_PATH, f"no such path; POST spans to one of {', '.join(PATHS)}")
+    if request.method != hdrs.METH_POST:
+        raise Refused(WRONG_METHOD, f"{request.path} takes POST only")
+    return signal
+
+
+def _encoding(request: web.BaseRequest) -> Encoding | None:
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    return _ENCODINGS.get(content_type) or _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
+
+
+def _decoder(request: web.BaseRequest) -> Decoder:
+    coding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+    if coding not in DECODERS:
+        raise Refused(UNSUPPORTED, f"Content-Encoding must be one of {', '.join(filter(None, DECODERS))}, or absent")
+    return DECODERS[coding]()
+
+
+async def _say_continue(request: web.BaseRequest) -> None:
+    """The sender waits for permission; now that its bytes are admitted it may go on (RFC 9110 section 10.1.1)."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # aiohttp takes any output for a response that has begun
+
+
+def _refusal(refused: Refused, encoding: Encoding) -> web.Response:
+    situation = refused.situation
+    headers = dict(_HEADERS[encoding])
+    if situation.retry_after_seconds is not None:
+        headers["Retry-After"] = str(situation.retry_after_seconds)
+    if situation is WRONG_METHOD:
+        headers["Allow"] = hdrs.METH_POST
+    return web.Response(status=situation.http, body=encode_refused(refused, encoding), headers=headers)

@@ -1,0 +1,102 @@
+"""Observations → partial rows of `traces`, one per trace of the batch.
+
+Every value travels with what decides between two of its kind: (rank, start time, span id), smallest first. What the
+application said of the trace beats the root span, the root beats the earliest span that has a value.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from otlp_receiver.mapping.arrow_arrays import Indices, chosen, has_text
+from pipelines.schema import NO_VALUE_RANK, RANKED, RANKED_ENTRIES, TEXTS, TIME, TRACES
+
+EXPLICIT_RANK, ROOT_RANK, OTHER_RANK = 0, 1, 2
+_SCHEMA: Final = TRACES.arrow_schema
+_TEXT_COLUMNS: Final = ("user_id", "session_id", "environment", "release", "version", "input", "output")
+Ranks = npt.NDArray[np.uint8]
+
+
+class _Groups:
+    """The observations of a batch by trace, with a fixed order inside each: by start, then span id."""
+
+    def __init__(self, observations: pa.RecordBatch) -> None:
+        self.observations = observations
+        self.starts = observations.column("start_time").cast(pa.int64()).to_numpy()
+        self.ids = np.asarray(observations.column("id").to_numpy(zero_copy_only=False), "S16")
+        self.first, self.trace = _group(observations)
+        self.order = np.lexsort((self.ids, self.starts))
+
+    def best(self, ranks: Ranks, has_value: npt.NDArray[np.bool_]) -> Indices:
+        """Per trace, the row with a value and the smallest (rank, start, span id); -1 where none has a value."""
+        rows = self.order[has_value[self.order]]
+        rows = rows[np.argsort(ranks[rows], kind="stable")]
+        result = np.full(len(self.first), -1, np.int64)
+        result[self.trace[rows[::-1]]] = rows[::-1]
+        return result
+
+    def ranked(self, values: pa.StringArray, ranks: Ranks) -> pa.StructArray:
+        """A RANKED value per trace."""
+        rows = self.best(ranks, has_text(values))
+        missing = rows < 0
+        index = pa.array(np.maximum(rows, 0))
+        fields = [
+            pa.array(np.where(missing, NO_VALUE_RANK, ranks[rows]).astype(np.uint8)),
+            pa.array(np.where(missing, 0, self.starts[rows])).cast(TIME),
+            chosen(missing, pa.repeat("", len(rows)), self.observations.column("id").take(index)),
+            chosen(missing, pa.repeat("", len(rows)), values.take(index)),
+        ]
+        return pa.StructArray.from_arrays(fields, fields=list(RANKED))
+
+
+def _group(observations: pa.RecordBatch) -> tuple[Indices, Indices]:
+    """First row of each (project, trace), and the group of each row."""
+    trace = np.asarray(observations.column("trace_id").to_numpy(zero_copy_only=False), "S32")
+    project = observations.column("project_id").dictionary_encode().indices.to_numpy()
+    _, traces = np.unique(trace, return_inverse=True)
+    _, first, group = np.unique(traces.astype(np.int64) * (project.max() + 1) + project, return_index=True, return_inverse=True)
+    return first, group
+
+
+def trace_rows(observations: pa.RecordBatch) -> pa.RecordBatch:
+    """Partial rows with the schema of `TRACES`; `observations` must not be empty."""
+    groups = _Groups(observations)
+    ranks = np.where(observations.column("is_root").to_numpy(zero_copy_only=False), ROOT_RANK, OTHER_RANK).astype(np.uint8)
+    first = pa.array(groups.first)
+    columns: dict[str, pa.Array] = {
+        "project_id": observations.column("project_id").take(first),
+        "id": observations.column("trace_id").take(first),
+        "timestamp": _extreme(groups, groups.starts, np.minimum, np.iinfo(np.int64).max),
+        "end_time": _extreme(groups, observations.column("end_time").cast(pa.int64()).to_numpy(), np.maximum, 0),
+        "name": _trace_names(groups, observations, ranks),
+        "public": groups.ranked(pa.repeat("", observations.num_rows), ranks),
+        "tags": _tags(groups, observations),
+        "metadata": pa.array([[] for _ in range(len(groups.first))], RANKED_ENTRIES),
+    }
+    columns |= {name: groups.ranked(observations.column(name), ranks) for name in _TEXT_COLUMNS}
+    return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def _extreme(groups: _Groups, times: npt.NDArray[np.int64], reduce: np.ufunc, start: int) -> pa.TimestampArray:
+    result = np.full(len(groups.first), start, np.int64)
+    reduce.at(result, groups.trace, times)
+    return pa.array(result).cast(TIME)
+
+
+def _trace_names(groups: _Groups, observations: pa.RecordBatch, ranks: Ranks) -> pa.StructArray:
+    explicit = observations.column("trace_name")
+    given = has_text(explicit)
+    return groups.ranked(
+        chosen(given, explicit, observations.column("name")), np.where(given, EXPLICIT_RANK, ranks).astype(np.uint8)
+    )
+
+
+def _tags(groups: _Groups, observations: pa.RecordBatch) -> pa.ListArray:
+    tags = observations.column("tags")
+    sets: list[set[Any]] = [set() for _ in range(len(groups.first))]
+    for row in np.flatnonzero(pc.list_value_length(tags).to_numpy(zero_copy_only=False) > 0).tolist():
+        sets[groups.trace[row]].update(tags[row].as_py())
+    return pa.array([sorted(found) for found in sets], TEXTS)

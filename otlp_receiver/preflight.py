@@ -1,0 +1,86 @@
+"""What must hold before anything is started, checked so that the answer is one clear line."""
+
+import errno
+import ipaddress
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from config import Config
+from otlp_receiver.sockets import bind
+
+# The processes of a supervisor that was killed need a moment to end and give up their ports.
+_ADDRESS_WAIT_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.1
+
+_log = structlog.get_logger("supervisor")
+
+
+def endpoints(config: Config, only: str | None) -> Iterator[tuple[str, str]]:
+    """What a role listens on: (path in the configuration, `host:port`)."""
+    if only != "export":
+        for receiver_id, receiver in config.receivers.items():
+            for name in ("grpc", "http"):
+                protocol = getattr(receiver.protocols, name)
+                if protocol is not None:
+                    yield f"receivers::{receiver_id}::protocols::{name}::endpoint", protocol.endpoint
+    for extension_id, extension in enabled_extensions(config).items():
+        if only != "ingest" or not extension_id.startswith("sql_http"):
+            yield f"extensions::{extension_id}::endpoint", extension.endpoint
+    yield "service::telemetry::metrics::address", config.service.telemetry.metrics.address
+
+
+def enabled_extensions(config: Config) -> dict[str, object]:
+    """The extensions to start: those that the service names, else all that are configured."""
+    names = config.service.extensions
+    return {name: body for name, body in config.extensions.items() if names is None or name in names}
+
+
+def check_endpoints(config: Config, only: str | None) -> None:
+    """Raise OSError naming the first address that cannot be listened on.
+
+    The ingest processes share their ports with SO_REUSEPORT, which would silently share them with a stranger too; so
+    they are tried here without it first.
+    """
+    for path, endpoint in endpoints(config, only):
+        deadline = time.monotonic() + _ADDRESS_WAIT_SECONDS
+        while (problem := _problem(endpoint)) is not None:
+            if problem.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise OSError(f"{path}: {problem.strerror}") from None
+            time.sleep(_RETRY_SECONDS)
+
+
+def _problem(endpoint: str) -> OSError | None:
+    try:
+        for bound in bind(endpoint, shared=False):
+            bound.close()
+    except OSError as error:
+        return error
+    return None
+
+
+def give_hints(config: Config, only: str | None) -> None:
+    """Log what most often goes wrong on the first day: a container that listens on its own loopback only."""
+    if not (Path("/.dockerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ):
+        return
+    for path, endpoint in endpoints(config, only):
+        if path.startswith("receivers") and _is_loopback(endpoint.rpartition(":")[0]):
+            _log.warning(
+                "This looks like a container, and the address can be reached from inside it only.",
+                path=path,
+                endpoint=endpoint,
+                cure="listen on 0.0.0.0 or on the pod's address",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,160 @@
+"""What happens to an export request, whichever socket it came from.
+
+project → admission → body → intake (durable on return) → outcome → metrics, in `Service.export`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import cache
+from typing import Final, Literal, Protocol
+
+import structlog
+from prometheus_client import Counter
+
+from otlp_receiver.admission import Admission, Lease
+from otlp_receiver.other_signals import count_records, log_records_taken, metric_points_taken
+from otlp_receiver.replies import BAD_BODY, NOT_STORED, OUR_FAULT, SLOW_BODY, Refused, Signal, Taken, encode_taken
+from pipelines.errors import Retryable
+from pipelines.ingest import Accepted, BadRequest, Encoding, Request
+from pipelines.metrics import (
+    ACCEPTED_SPANS,
+    PARTIAL_SUCCESSES,
+    PROJECT_BYTES,
+    PROJECT_SPANS,
+    REFUSED_SPANS,
+    REQUESTS,
+    UNSTORED_LOG_RECORDS,
+    UNSTORED_METRIC_POINTS,
+)
+
+Transport = Literal["grpc", "http"]
+Read = Callable[[Lease], Awaitable[bytes]]
+"""Reads one body, decompressed; holds a lease on its bytes before it holds them. Raises Refused or BadRequest."""
+
+_BODY_TIMEOUT_SECONDS: Final = 60.0
+"""A body that trickles in holds its bytes of the admission; a sender that needs longer should send smaller batches."""
+_COUNT_INLINE_BYTES: Final = 64 * 1024
+"""Bodies up to here are counted in less time than it takes to hand them to a thread."""
+
+_log = structlog.get_logger("receiver")
+
+
+class Intake(Protocol):
+    """Where requests go (`pipelines.ingest.Intake`)."""
+
+    async def submit(self, request: Request) -> Accepted:
+        """Returns when the usable spans are durable; raises BadRequest or Retryable, with nothing stored."""
+        ...
+
+
+class Service:
+    """The one path of all requests of one receiver and transport.
+
+    Args:
+        intake: where span requests go.
+        admission: shared by every service of the process.
+        receiver: component id, a label of the metrics.
+        transport: a label of the metrics.
+    """
+
+    def __init__(self, intake: Intake, admission: Admission, receiver: str, transport: Transport) -> None:
+        self._intake = intake
+        self._admission = admission
+        self._labels = (receiver, transport)
+        self._counting = asyncio.Lock()
+
+    async def export(self, signal: Signal, encoding: Encoding, read: Read) -> bytes:
+        """Take one export request in.
+
+        Returns:
+            The export response in the request's encoding, once every usable span is durable.
+
+        Raises:
+            Refused: with the situation that the sender is told; whatever goes wrong ends as one.
+        """
+        try:
+            project_id = authenticate()
+            with self._admission.lease() as lease:
+                body = await _in_time(read, lease)
+                taken = await self._take(signal, Request(body, encoding, project_id, time.time_ns()))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the sender gets a row of the reply table
+            refused = self._as_refused(error)
+            self.count(signal, refused.situation.outcome)
+            raise refused from None
+        self.count(signal, "ok")
+        return encode_taken(signal, encoding, taken)
+
+    def count(self, signal: Signal | Literal["unknown"], outcome: str) -> None:
+        """Count a request that has been answered."""
+        _child(REQUESTS, *self._labels, signal, outcome).inc()
+
+    async def _take(self, signal: Signal, request: Request) -> Taken:
+        if signal == "traces":
+            return await self._take_spans(request)
+        records = await self._count_records(signal, request)
+        if signal == "logs":
+            _child(UNSTORED_LOG_RECORDS, *self._labels).inc(records)
+            return log_records_taken(records)
+        _child(UNSTORED_METRIC_POINTS, *self._labels).inc(records)
+        return metric_points_taken(records)
+
+    async def _take_spans(self, request: Request) -> Taken:
+        try:
+            accepted = await self._intake.submit(request)
+        except Retryable:
+            with suppress(BadRequest):  # not this count's business: the intake has not looked at the body either
+                _child(REFUSED_SPANS, *self._labels).inc(await self._count_records("traces", request))
+            raise
+        self._count_accepted(request, accepted)
+        return Taken(accepted.rejected_spans, accepted.message)
+
+    def _count_accepted(self, request: Request, accepted: Accepted) -> None:
+        _child(ACCEPTED_SPANS, *self._labels).inc(accepted.spans)
+        _child(PROJECT_SPANS, request.project_id).inc(accepted.spans)
+        _child(PROJECT_BYTES, request.project_id).inc(len(request.body))
+        if accepted.rejected_spans:
+            _child(REFUSED_SPANS, *self._labels).inc(accepted.rejected_spans)
+            _child(PARTIAL_SUCCESSES, *self._labels).inc()
+
+    async def _count_records(self, signal: Signal, request: Request) -> int:
+        if len(request.body) <= _COUNT_INLINE_BYTES:
+            return count_records(signal, request.encoding, request.body)
+        async with self._counting:  # one at a time, since parsed JSON takes many times its size
+            return await asyncio.to_thread(count_records, signal, request.encoding, request.body)
+
+    def _as_refused(self, error: Exception) -> Refused:
+        """Decide who is at fault: the sender (never again), the buffer (later), or we (later, and a traceback)."""
+        match error:
+            case Refused():
+                return error
+            case BadRequest():
+                return Refused(BAD_BODY, str(error))
+            case Retryable():
+                return Refused(NOT_STORED, str(error))
+        _log.error(
+            "Request failed inside the receiver; its sender was told to try again.",
+            transport=self._labels[1],
+            exc_info=error,
+        )
+        return Refused(OUR_FAULT, "the receiver failed; nothing of the request was stored, try again")
+
+
+def authenticate() -> str:
+    """The project that a request belongs to, settled before its body is read; without keys there is only `default`."""
+    return "default"
+
+
+async def _in_time(read: Read, lease: Lease) -> bytes:
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+            return await read(lease)
+    except TimeoutError:
+        raise Refused(SLOW_BODY, f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:.0f} s") from None
+
+
+@cache
+def _child(metric: Counter, *labels: str) -> Counter:
+    """`metric.labels(...)`, which takes a lock and builds a key each time it is asked."""
+    return metric.labels(*labels)

@@ -1,0 +1,89 @@
+"""Real Postgres for tests: directories that its account can reach, owners in processes of their own, databases."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+# Prints the address, serves until its stdin is closed; nothing but the address starts with "host=".
+_OWNER: Final = """
+import sys
+from otlp_receiver.embedded_postgres import EmbeddedPostgres
+postgres = EmbeddedPostgres(sys.argv[1])
+print(postgres.start(), flush=True)
+sys.stdin.read()
+postgres.stop()
+"""
+
+
+@contextmanager
+def postgres_directory() -> Iterator[Path]:
+    """A directory for one server.
+
+    Not pytest's tmp_path: every session of root closes that to other users again, and Postgres runs as one of them.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="otlp-test-")).resolve()
+    try:
+        yield directory
+    finally:
+        stop_leftovers(directory)
+        shutil.rmtree(directory)
+
+
+def launch_owner(directory: Path, **options: Any) -> subprocess.Popen[str]:
+    """A process that starts the server of `directory` and stops it when its stdin closes; warnings are errors in it."""
+    command = [sys.executable, "-W", "error", "-c", _OWNER, str(directory)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+def read_address(process: subprocess.Popen[str]) -> str:
+    """The address that an owner prints once its server is ready; empty when it has failed."""
+    assert process.stdout is not None
+    return next((line.strip() for line in process.stdout if line.startswith("host=")), "")
+
+
+def postmaster(directory: Path) -> psutil.Process:
+    """The server of `directory`."""
+    return psutil.Process(int((directory / "data/postmaster.pid").read_text().partition("\n")[0]))
+
+
+def processes_of(directory: Path) -> list[psutil.Process]:
+    """Every postmaster that serves a cluster below `directory`; each has a session of its own."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "postgres" and any(str(directory) in word for word in process.info["cmdline"] or ())
+    ]
+
+
+def stop_leftovers(directory: Path) -> None:
+    """End what a failed test has left running."""
+    for process in processes_of(directory):
+        process.terminate()
+        process.wait(20)
+
+
+def fresh_database(dsn: str) -> str:
+    """Address of a new, empty database on the server of `dsn`."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return make_conninfo(dsn, dbname=name)
+
+
+def as_account(directory: Path) -> dict[str, Any]:
+    """Arguments of `subprocess.Popen` that make a child run as whoever owns the cluster of `directory`."""
+    owner_id = (directory / "data").stat().st_uid
+    return {} if owner_id == os.geteuid() else {"user": owner_id}

@@ -1,0 +1,190 @@
+"""The intake: group commit, answers that match what was stored, back-pressure and shutdown."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pipelines import ingest
+from pipelines.batch import Batch
+from pipelines.errors import BufferFull, Retryable
+from pipelines.ingest import Accepted, BadRequest, Intake, Outcome, Request
+from tests.support.records import observations
+
+
+class _Buffer:
+    """Remembers what it was given; `gate` holds an append back, `error` refuses it."""
+
+    def __init__(self) -> None:
+        self.appends: list[list[Batch]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.error: Exception | None = None
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        self.entered.set()
+        self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        self.appends.append(list(batches))
+
+
+def _transform(requests: Sequence[Request]) -> tuple[list[Batch], list[Outcome]]:
+    if any(request.body == b"crash" for request in requests):
+        raise ZeroDivisionError("a fault of ours")
+    outcomes: list[Outcome] = [
+        BadRequest("not OTLP") if request.body == b"bad" else Accepted(len(request.body)) for request in requests
+    ]
+    return [observations(len(request.body)) for request in requests if request.body != b"bad"], outcomes
+
+
+def _request(body: bytes = b"x") -> Request:
+    return Request(body, "protobuf", "default", 1)
+
+
+@asynccontextmanager
+async def _running(buffer: _Buffer) -> AsyncIterator[Intake]:
+    intake = Intake(_transform, [], buffer)
+    intake.start()
+    try:
+        yield intake
+    finally:
+        buffer.gate.set()
+        await asyncio.to_thread(intake.shutdown)
+
+
+async def _answers(intake: Intake, bodies: Sequence[bytes]) -> list[Accepted | BaseException]:
+    return await asyncio.gather(*(intake.submit(_request(body)) for body in bodies), return_exceptions=True)
+
+
+def test_an_answer_comes_after_the_append() -> None:
+    """While the append has not returned nobody is answered; then all are, with what was stored."""
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer) as intake:
+            answer = asyncio.create_task(intake.submit(_request(b"abc")))
+            await asyncio.to_thread(buffer.entered.wait, 10)
+            await asyncio.sleep(0)
+
+            assert not answer.done()
+
+            buffer.gate.set()
+
+            assert await answer == Accepted(3)
+            assert sum(batch.rows for batch in buffer.appends[0]) == 3
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_is_appended_together() -> None:
+    """Requests that arrive during an append share the next one: batches grow with the load, without a timer."""
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer) as intake:
+            first = asyncio.create_task(intake.submit(_request()))
+            await asyncio.to_thread(buffer.entered.wait, 10)
+            rest = asyncio.gather(*(intake.submit(_request()) for _ in range(50)))
+            await asyncio.sleep(0)
+            buffer.gate.set()
+            await asyncio.gather(first, rest)
+
+        assert [len(batches) for batches in buffer.appends] == [1, 50]
+
+    asyncio.run(scenario())
+
+
+def test_a_bad_body_fails_alone() -> None:
+    """An undecodable body is refused for good; its neighbours are stored."""
+
+    async def scenario() -> None:
+        async with _running(_Buffer()) as intake:
+            good, bad, other = await _answers(intake, [b"ab", b"bad", b"c"])
+
+        assert (good, other) == (Accepted(2), Accepted(1))
+        assert isinstance(bad, BadRequest)
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_of_ours_does_not_cost_the_neighbours() -> None:
+    """A request that makes the transformation raise is answered with the error, the others of its group are stored."""
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer) as intake:
+            first = asyncio.create_task(intake.submit(_request()))
+            await asyncio.to_thread(buffer.entered.wait, 10)
+            rest = asyncio.create_task(_answers(intake, [b"ab", b"crash", b"c"]))
+            await asyncio.sleep(0)
+            buffer.gate.set()
+            await first
+            good, crashed, other = await rest
+
+        assert (good, other) == (Accepted(2), Accepted(1))
+        assert isinstance(crashed, ZeroDivisionError)
+
+    asyncio.run(scenario())
+
+
+def test_a_full_buffer_is_told_and_forgotten() -> None:
+    """BufferFull reaches the caller and shows as the intake's problem until an append succeeds again."""
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.error = BufferFull("the buffer is full")
+        async with _running(buffer) as intake:
+            with pytest.raises(BufferFull):
+                await intake.submit(_request())
+
+            assert intake.problem == "the buffer is full"
+
+            buffer.error = None
+            await intake.submit(_request())
+
+            assert intake.problem == ""
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_append_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the append takes longer than clients wait, the caller is told to send again."""
+    monkeypatch.setattr(ingest, "APPEND_TIMEOUT_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer) as intake:
+            with pytest.raises(Retryable, match="send again"):
+                await intake.submit(_request())
+
+    asyncio.run(scenario())
+
+
+def test_shutdown_finishes_what_was_submitted() -> None:
+    """After shutdown everything submitted before is stored and answered, and nothing more is consumed."""
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        intake = Intake(_transform, [], buffer)
+        intake.start()
+        submitted = [asyncio.create_task(intake.submit(_request())) for _ in range(20)]
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(asyncio.to_thread(intake.shutdown))
+        buffer.gate.set()
+        await ending
+
+        assert await asyncio.gather(*submitted) == [Accepted(1)] * 20
+        assert sum(len(batches) for batches in buffer.appends) == 20
+        with pytest.raises(Retryable, match="shutting down"):
+            await intake.submit(_request())
+
+    asyncio.run(scenario())
