@@ -48,6 +48,7 @@ bench: $(STAMP) ## Measure; results go to benchmarks/README.md (BENCH='decode ma
 
 docs: $(STAMP) ## Write the generated pages of docs/
 	@$(BIN)/python -m config.docs
+	@$(BIN)/python -m config.conventions_docs
 	@$(BIN)/python -m pipelines.schema_docs
 
 image: ## Build the container image (needs Docker)

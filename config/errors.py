@@ -3,6 +3,10 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+_LONGEST_NAME: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class ConfigError:
         return printable(": ".join(part for part in (place, self.path, self.message) if part))
 
 
-class ConfigErrors(Exception):  # noqa: N818 - the plural says that it carries all of them
+class ConfigErrors(Exception):
     """The configuration cannot be used; `errors` are all problems found, in the order of the sources.
 
     `str()` gives one line per problem. Secrets and values from `${env:...}` and `${file:...}` are never part of it.
@@ -60,8 +64,9 @@ def join_path(parts: Sequence[str | int]) -> str:
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest valid name, or nothing when none is near."""
-    # Very long names cannot be typing errors, and the comparison is quadratic.
-    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6) if len(name) <= 100 else []  # noqa: PLR2004 - longest plausible key
+    # Comparing is slow: very long names are no typing errors, and nobody has so many components.
+    candidates = list(islice(valid, 100)) if len(name) <= _LONGEST_NAME else []
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

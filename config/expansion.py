@@ -7,7 +7,7 @@ references and inside what was substituted; there `$$` is left alone, for a pass
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from config.errors import ConfigError, did_you_mean, join_path
@@ -30,7 +30,7 @@ def expand(root: Node, problems: list[ConfigError]) -> Node:
 
     Reads the environment and the named files, and nothing else.
     """
-    return _Expander(problems).node(root, [])
+    return _Expander(problems, _References()).node(root, [])
 
 
 class _FaultError(Exception):
@@ -42,7 +42,7 @@ class _Expander:
     """Walks the tree; the limits hold for all of it together."""
 
     problems: list[ConfigError]
-    references: "_References" = field(default_factory=lambda: _References())
+    references: "_References"
     values_left: int = MAX_NODES
 
     def node(self, node: Node, path: list[str | int]) -> Node:
@@ -74,7 +74,9 @@ class _Expander:
             parsed = relocated(parse(source, origin, []), scalar.mark, origin)
             if isinstance(parsed, Mapping | Sequence):
                 self._spend(parsed, path)
-                return replace(parsed if settled else self.node(parsed, path), text=text)
+                inner = parsed if settled else self.node(parsed, path)
+                assert isinstance(inner, Mapping | Sequence)
+                return replace(inner, text=text)
         return Scalar(scalar.mark, text, parsed.value if isinstance(parsed, Scalar) else text, origin, loose=True)
 
     def _spend(self, parsed: Node, path: list[str | int]) -> None:
@@ -169,7 +171,9 @@ def _scheme(body: str) -> tuple[str, str]:
     if match is None:
         return "env", body
     if match[1] not in ("env", "file"):
-        raise _FaultError(f"${{{match[1]}:...}} is not supported, only env and file are{did_you_mean(match[1], ('env', 'file'))}")
+        raise _FaultError(
+            f"${{{match[1]}:...}} is not supported, only env and file are{did_you_mean(match[1], ('env', 'file'))}"
+        )
     return match[1], body[match.end() :]
 
 

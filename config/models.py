@@ -5,18 +5,38 @@ A component's id is `type[/name]`; its type picks the model from the tables at t
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_validator,
+)
 
-from config.values import Duration, Endpoint
+from config.values import EMBEDDED, REDACTED, ComponentId, Duration, Endpoint, Expression, OwnedPath, PostgresDsn
 
-ComponentId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}(/[^\s/][^\s]*)?$")]
-PositiveInt = Annotated[int, Field(gt=0)]
+# Strict: `true`, `"5"` and `5.0` are mistakes where a whole number is meant. Bounded: bytes stay within 64 bits.
+PositiveInt = Annotated[int, Field(strict=True, gt=0, lt=1 << 31)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 31)]
+Wait = Annotated[Duration, Field(gt=0)]
+
+NO_PROTOCOL: Final = "must specify at least one protocol when using the OTLP receiver: grpc or http"
 
 
 class Settings(BaseModel):
-    """Base of every model: frozen, unknown keys refused, `key:` without a value takes every default."""
+    """Base of every model: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @field_serializer("*", mode="wrap", when_used="json")
+    def _masked(self, value: Any, serialize: SerializerFunctionWrapHandler) -> Any:
+        printed = serialize(value)
+        # A type may know better what of it is secret; what pydantic only starred out is secret whole.
+        return REDACTED if isinstance(value, SecretStr) and printed == str(value) else printed
 
 
 # --- receivers -------------------------------------------------------------------------------------------------------
@@ -48,17 +68,10 @@ class OtlpProtocols(Settings):
     http: HttpServerSettings | None = None
     """OTLP/HTTP, protobuf and JSON; `http:` alone takes every default."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_means_defaults(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: {} if body is None else body for key, body in value.items()}
-
     @model_validator(mode="after")
     def _at_least_one(self) -> "OtlpProtocols":
         if self.grpc is None and self.http is None:
-            raise ValueError("must specify at least one protocol when using the OTLP receiver: grpc or http")
+            raise ValueError(NO_PROTOCOL)
         return self
 
 
@@ -77,7 +90,7 @@ class OtlpReceiverSettings(Settings):
 class RedactionSettings(Settings):
     """Masks what matches in input, output, metadata, status messages and event attributes."""
 
-    blocked_values: tuple[str, ...] = ()
+    blocked_values: tuple[Expression, ...] = ()
     """Regular expressions (RE2); matching parts are replaced by `mask`."""
     mask: str = "****"
     """What stands in for a masked part."""
@@ -89,7 +102,7 @@ class RedactionSettings(Settings):
 class LocalBufferSettings(Settings):
     """Durable buffer on local disk: fsynced before a request is answered."""
 
-    directory: str = "./data/buffer"
+    directory: OwnedPath = "./data/buffer"
     """Where it lives; created when missing."""
     max_size_mib: PositiveInt = 4096
     """Size limit; when reached, requests are refused with 503/UNAVAILABLE until exporters have caught up."""
@@ -101,13 +114,13 @@ class LocalBufferSettings(Settings):
 class RetrySettings(Settings):
     """Back-off after a retryable failure."""
 
-    initial_interval: Duration = 1.0
+    initial_interval: Wait = 1.0
     """First wait."""
-    max_interval: Duration = 30.0
+    max_interval: Wait = 30.0
     """Longest wait."""
-    multiplier: Annotated[float, Field(ge=1)] = 1.5
+    multiplier: Annotated[float, Field(strict=True, ge=1)] = 1.5
     """Growth from one wait to the next."""
-    randomization_factor: Annotated[float, Field(ge=0, le=1)] = 0.5
+    randomization_factor: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
     """Share of a wait that is random."""
     max_elapsed_time: Duration = 0.0
     """Give up and dead-letter after so long; 0 = never give up, the default: the buffer holds the data."""
@@ -136,9 +149,9 @@ class ExporterSettings(Settings):
 class ChdbExporterSettings(ExporterSettings):
     """ClickHouse embedded in the export process (needs the `embedded` extra)."""
 
-    path: str = "./data/chdb"
+    path: OwnedPath = "./data/chdb"
     """Database directory; one process at a time may open it."""
-    ttl_days: Annotated[int, Field(ge=0)] = 90
+    ttl_days: Count = 90
     """Rows older than this are dropped by ClickHouse; 0 = keep for ever."""
     max_memory_mib: PositiveInt = 2048
     """Memory that ClickHouse may use for inserts, merges and queries together."""
@@ -156,16 +169,16 @@ class FileRotation(Settings):
 
     max_megabytes: PositiveInt = 100
     """Size at which a new file is started."""
-    max_days: Annotated[int, Field(ge=0)] = 0
+    max_days: Count = 0
     """Age at which old files are removed; 0 = never."""
-    max_backups: Annotated[int, Field(ge=0)] = 100
+    max_backups: Count = 100
     """Old files kept; 0 = all."""
 
 
 class FileExporterSettings(ExporterSettings):
     """JSON lines, one record a line, fsynced per batch."""
 
-    path: str
+    path: OwnedPath
     """File to append to."""
     rotation: FileRotation = FileRotation()
     """When to start a new file."""
@@ -177,9 +190,9 @@ class FileExporterSettings(ExporterSettings):
 class MetadataSettings(Settings):
     """Where projects, keys, prices and quotas are kept."""
 
-    postgres: SecretStr = SecretStr("embedded")
+    postgres: PostgresDsn = SecretStr(EMBEDDED)
     """`embedded`: a Postgres of our own, started and stopped with the service; else a DSN (postgresql://...)."""
-    directory: str = "./data/postgres"
+    directory: OwnedPath = "./data/postgres"
     """Data directory of the embedded Postgres."""
 
 
@@ -246,7 +259,7 @@ class ServiceSettings(Settings):
     """By id `traces[/name]`."""
     extensions: tuple[ComponentId, ...] | None = None
     """Extensions to start; absent = all that are configured."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    workers: Annotated[int, Field(strict=True, ge=1, le=256)] = 1
     """Ingest processes sharing the ports."""
     shutdown_timeout: Duration = 25.0
     """How long SIGTERM may take: stop accepting, finish, flush."""
@@ -279,20 +292,20 @@ class Config(Settings):
     """A whole configuration; every id that a pipeline names exists in its section.
 
     The values of the five component sections are instances of the models in `SECTIONS`, chosen by the id's type;
-    `config.loader` builds them.
+    `config.load` builds them.
     """
 
     receivers: dict[ComponentId, Any]
-    """By id."""
+    """Sockets that spans come in by; each belongs to one pipeline."""
     processors: dict[ComponentId, Any] = {}
-    """By id."""
+    """What is done to records on their way into the buffer, in the order in which the pipeline lists them."""
     buffers: dict[ComponentId, Any]
-    """By id."""
+    """Durable logs between receiving and exporting; each belongs to one pipeline."""
     exporters: dict[ComponentId, Any]
-    """By id."""
+    """Sinks for the records; each has its own cursor on the buffer."""
     extensions: dict[ComponentId, Any] = {}
-    """By id."""
+    """What runs beside the pipelines."""
     metadata: MetadataSettings = MetadataSettings()
-    """Metadata store."""
+    """Where projects, keys, prices and quotas are kept."""
     service: ServiceSettings
-    """What runs."""
+    """What runs, and how."""

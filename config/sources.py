@@ -3,18 +3,22 @@
 import os
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
+from functools import reduce
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from config.errors import ConfigError, Mark
 from config.yaml_parser import MAX_DEPTH, parse
-from config.yaml_tree import Broken, Mapping, Node, Scalar, relocated
+from config.yaml_tree import Broken, Mapping, Node, is_empty, relocated
 
 MAX_BYTES: Final = 1 << 20
 
 DEFAULTS: Final = "config/default.yaml"
 """What messages call the embedded defaults."""
+
+
+_SECTIONS: Final = "expected a mapping with the sections receivers, buffers, exporters and service"
 
 
 class UnreadableError(ValueError):
@@ -39,18 +43,22 @@ def read_text(path: str | Path) -> str:
     return _decoded(body)
 
 
-def merged_sources(sources: SequenceOf[str | Path], overrides: SequenceOf[str], problems: list[ConfigError]) -> Node:
+def merged_sources(
+    sources: SequenceOf[str | Path], overrides: SequenceOf[str], problems: list[ConfigError]
+) -> Mapping | None:
     """One tree of all sources and, over it, all overrides; the embedded defaults when there are no sources.
 
     Mappings merge, lists and values replace, and a null wipes what stood before. What cannot be read or parsed is added
-    to *problems*.
+    to *problems*, and the answer is None.
     """
     trees = [_source(str(source), problems) for source in sources] or [_defaults(problems)]
     trees += [_override(override, problems) for override in overrides]
-    tree = trees[0]
-    for overlay in trees[1:]:
-        tree = _merge(tree, overlay)
-    return tree
+    told = [tree for tree in trees if not is_empty(tree)]
+    mappings = [tree for tree in told if isinstance(tree, Mapping)]
+    if not told:
+        problems.append(trees[0].mark.error("", f"empty configuration: {_SECTIONS}"))
+    problems += [tree.mark.error("", _SECTIONS) for tree in told if not isinstance(tree, Mapping | Broken)]
+    return reduce(_merge, mappings) if mappings and len(mappings) == len(told) else None
 
 
 def _decoded(body: bytes) -> str:
@@ -86,9 +94,9 @@ def _variable(name: str) -> str:
 
 def _unflattened(tree: Node) -> Node:
     """`a::b: value` means a mapping b in a."""
-    result: Node = Mapping(tree.mark)
     if not isinstance(tree, Mapping):
         return tree
+    result = Mapping(tree.mark)
     for key, value in tree.entries.items():
         result = _merge(result, _nested(key.split("::"), value, tree.keys[key]))
     return result
@@ -108,18 +116,18 @@ def _override(override: str, problems: list[ConfigError]) -> Node:
     return _nested(path, relocated(value, mark), mark)
 
 
-def _nested(path: SequenceOf[str], value: Node, mark: Mark) -> Node:
-    for key in reversed(path):
+def _nested(path: SequenceOf[str], value: Node, mark: Mark) -> Mapping:
+    for key in reversed(path[1:]):
         value = Mapping(mark, {key: value}, {key: mark})
-    return value
+    return Mapping(mark, {path[0]: value}, {path[0]: mark})
 
 
-def _merge(base: Node, overlay: Node) -> Node:
-    if not (isinstance(base, Mapping) and isinstance(overlay, Mapping)):
-        return overlay
+def _merge(base: Mapping, overlay: Mapping) -> Mapping:
     entries, keys = dict(base.entries), dict(base.keys)
     for key, value in overlay.entries.items():
-        merges = isinstance(value, Mapping) and isinstance(entries.get(key), Mapping)
-        keys[key] = keys[key] if merges else overlay.keys[key]
-        entries[key] = _merge(entries[key], value) if merges else value
+        before = entries.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            entries[key] = _merge(before, value)
+        else:
+            entries[key], keys[key] = value, overlay.keys[key]
     return replace(base, entries=entries, keys=keys)

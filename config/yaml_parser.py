@@ -4,7 +4,7 @@ The tree is built from the parser's events, so that its depth and its size, alia
 anything is built.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from ruamel.yaml import YAML
@@ -22,7 +22,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from config.errors import ConfigError, Mark, join_path
-from config.yaml_tree import Broken, Mapping, Node, Scalar, Sequence, plain_value
+from config.yaml_tree import Broken, Mapping, Node, Scalar, Sequence, is_empty, plain_value
 
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 20_000
@@ -168,6 +168,9 @@ class _Builder:
         while not isinstance(event := next(self._events), MappingEndEvent):
             key = self._key(event)
             values.append(self._child(next(self._events), key.text))
+            if start.flow_style and event.implicit[0] and is_empty(values[-1].node):
+                # YAML 1.2 reads `{grpc:, http:}` as two keys; the scanner takes their colons for text.
+                key = replace(key, text=key.text.removesuffix(":"))
             if key.text == "<<" and event.implicit[0]:
                 merged += self._merged(values[-1].node)
             else:

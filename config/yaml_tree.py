@@ -5,6 +5,7 @@ have it.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -100,3 +101,43 @@ def plain_value(text: str) -> Any:
         if pattern.fullmatch(text):
             return convert(text.replace("_", ""))
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The deepest node on a path, its key's mark, and whether it is the path's end."""
+
+    node: Node
+    key: Mark
+    complete: bool
+
+    @property
+    def mark(self) -> Mark:
+        """Where to point: at the value, or where none was written at the key."""
+        return self.node.mark if self.complete and not is_empty(self.node) else self.key
+
+
+def find(root: Node, key: Mark, path: Iterable[str | int]) -> Place:
+    """Follows *path* from *root*, whose own key stands at *key*, as far as it leads."""
+    node = root
+    for part in path:
+        if isinstance(node, Mapping) and part in node.entries:
+            key, node = node.keys[str(part)], node.entries[str(part)]
+        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+            key = node.mark
+        else:
+            return Place(node, key, complete=False)
+    return Place(node, key, complete=True)
+
+
+def is_empty(node: Node) -> bool:
+    """Whether nothing was written: `key:` alone, or null."""
+    return isinstance(node, Scalar) and node.value is None
+
+
+def is_broken(node: Node) -> bool:
+    """Whether something in it could not be had."""
+    if isinstance(node, Mapping):
+        return any(is_broken(value) for value in node.entries.values())
+    return any(is_broken(item) for item in node.items) if isinstance(node, Sequence) else isinstance(node, Broken)

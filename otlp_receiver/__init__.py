@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 
 def _refuse_foreign_siblings() -> None:
-    """The packages `config`, `exporters` and `pipelines` have common names: say so when another one is in their place."""
+    """`config`, `exporters` and `pipelines` are common names: say so when another package has taken their place."""
     home = Path(__file__).resolve().parent.parent
     for name in ("config", "exporters", "pipelines"):
         spec = find_spec(name)

@@ -1,7 +1,7 @@
 """Request bytes are admitted before they are held: memory is bounded, whatever arrives, on however many connections."""
 
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from otlp_receiver.replies import MEMORY_FULL, TOO_LARGE, Refused
 from pipelines.metrics import INFLIGHT_BYTES
@@ -20,6 +20,7 @@ class Admission:
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes: Final = limit_bytes
         self.held_bytes = 0
+        self._shown_mib = 0
 
     def lease(self) -> "Lease":
         """A place for one request, to be used as a context manager; entering raises Refused when there is none."""
@@ -30,7 +31,14 @@ class Admission:
         if by_bytes > 0 and self.held_bytes + by_bytes > self.limit_bytes:
             raise Refused(MEMORY_FULL, "the receiver holds as many request bytes as max_inflight_mib allows; try again")
         self.held_bytes += by_bytes
-        INFLIGHT_BYTES.set(self.held_bytes)
+        self._show()
+
+    def _show(self) -> None:
+        """The gauge moves in steps of a MiB: setting it costs more than everything else here."""
+        held_mib = self.held_bytes >> 20
+        if held_mib != self._shown_mib:
+            self._shown_mib = held_mib
+            INFLIGHT_BYTES.set(held_mib << 20)
 
 
 class Lease:
@@ -57,7 +65,7 @@ class Lease:
             self._admission.change(more_bytes)
             self._held_bytes = size_bytes
 
-    def __enter__(self) -> "Lease":
+    def __enter__(self) -> Self:
         self.hold(LEAST_LEASE_BYTES)
         return self
 

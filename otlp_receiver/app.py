@@ -1,13 +1,14 @@
 """The composition root: from a configuration to working parts, and the only place that knows them all.
 
-    ingest:  receivers → Intake(decode, map, processors) → buffer
-    export:  buffer → ExportLoop → exporter, one loop per exporter; read-only SQL over the embedded store
+ingest:  receivers → Intake(decode, map, processors) → buffer
+export:  buffer → ExportLoop → exporter, one loop per exporter; read-only SQL over the embedded store
 """
 
 import asyncio
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from config import Config
@@ -16,11 +17,12 @@ from config.models import PipelineSettings
 from otlp_receiver.child import Assignment, Part, run_child
 from otlp_receiver.preflight import enabled_extensions
 from pipelines.batch import Batch
-from pipelines.buffers import open_buffer
+from pipelines.buffers import BUFFERS, Buffer
 from pipelines.ingest import Intake, Outcome, Request, Transform
-from pipelines.processors import build_processor
+from pipelines.processors import PROCESSORS
 
 _MIB: Final = 2**20
+_LEAST_SECONDS: Final = 0.5
 
 
 def transform() -> Transform:
@@ -37,12 +39,22 @@ def transform() -> Transform:
     return decode_and_map
 
 
+def _type(component_id: str) -> str:
+    return component_id.partition("/")[0]
+
+
+def _open_buffer(config: Config, buffer_id: str) -> Buffer:
+    buffer = BUFFERS[_type(buffer_id)](config.buffers[buffer_id], buffer_id)
+    buffer.open()
+    return buffer
+
+
 class IngestPart:
     """Sockets to buffer."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._buffers: list[Any] = []
+        self._buffers: list[Buffer] = []
         self._intakes: list[Intake] = []
         self._receivers: list[Any] = []
 
@@ -56,11 +68,11 @@ class IngestPart:
             await receiver.start()
 
     def _start_intake(self, pipeline: PipelineSettings) -> Intake:
-        buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
-        processors = [build_processor(each, self._config.processors[each]) for each in pipeline.processors]
+        buffer = _open_buffer(self._config, pipeline.buffer)
+        self._buffers.append(buffer)
+        processors = [PROCESSORS[_type(each)](self._config.processors[each]) for each in pipeline.processors]
         intake = Intake(transform(), processors, buffer)
         intake.start()
-        self._buffers.append(buffer)
         self._intakes.append(intake)
         return intake
 
@@ -98,7 +110,7 @@ class ExportPart:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._buffers: list[Any] = []
+        self._buffers: list[Buffer] = []
         self._exporters: dict[str, Any] = {}
         self._loops: list[Any] = []
         self._sql: Any = None
@@ -112,17 +124,20 @@ class ExportPart:
                 await self._start_sql(settings)
 
     def _start_pipeline(self, pipeline: PipelineSettings) -> None:
-        from exporters import open_exporter
+        from exporters import EXPORTERS
+        from pipelines.dead_letters import DeadLetters
         from pipelines.export import ExportLoop
 
-        buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
+        buffer = _open_buffer(self._config, pipeline.buffer)
         self._buffers.append(buffer)
         buffer.keep_cursors(pipeline.exporters)
+        dead_letters = DeadLetters(Path(self._config.buffers[pipeline.buffer].directory) / "dead-letters")
         for exporter_id in pipeline.exporters:
             settings = self._config.exporters[exporter_id]
-            exporter = self._exporters[exporter_id] = open_exporter(exporter_id, settings)
-            loop = ExportLoop(exporter_id, exporter, buffer, settings, buffer.dead_letters)
+            exporter = EXPORTERS[_type(exporter_id)](exporter_id, settings)
+            loop = ExportLoop(exporter_id, exporter, buffer, settings, dead_letters)
             loop.start()
+            self._exporters[exporter_id] = exporter
             self._loops.append(loop)
 
     async def _start_sql(self, settings: Any) -> None:
@@ -135,11 +150,12 @@ class ExportPart:
     async def shutdown(self, deadline_seconds: float) -> None:
         """Flush what the buffer holds until the deadline; the rest stays there for the next start."""
         deadline = time.monotonic() + deadline_seconds
-        await asyncio.gather(*(asyncio.to_thread(loop.shutdown, deadline_seconds) for loop in self._loops))
+        ended = await asyncio.gather(*(asyncio.to_thread(loop.shutdown, deadline_seconds) for loop in self._loops))
         if self._sql is not None:
-            await self._sql.shutdown(max(0.5, deadline - time.monotonic()))
-        for each in (*self._exporters.values(), *self._buffers):
-            each.close()
+            await self._sql.shutdown(max(_LEAST_SECONDS, deadline - time.monotonic()))
+        if all(ended):  # an export that hangs still uses them
+            for each in (*self._exporters.values(), *self._buffers):
+                each.close()
 
     def problem(self) -> str:
         """Exporters retry for ever and the buffer holds the data: that is no reason to send nothing more."""
@@ -148,7 +164,7 @@ class ExportPart:
 
 def compose(assignment: Assignment) -> Part:
     """The part that a child process is to run."""
-    return {"ingest": IngestPart, "export": ExportPart}[assignment.role](assignment.config)
+    return IngestPart(assignment.config) if assignment.role == "ingest" else ExportPart(assignment.config)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ START_FAILURE: Final = 3
 _REPORT_INTERVAL_SECONDS: Final = 0.2
 
 
+class StartFailure(Exception):
+    """A part of the service cannot start; the message names why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """What a child process is to do: `role` is "ingest" or "export"."""

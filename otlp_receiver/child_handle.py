@@ -12,18 +12,16 @@ from typing import Final
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
-from otlp_receiver.child import START_FAILURE, Assignment
+from otlp_receiver.child import START_FAILURE, Assignment, StartFailure
 from otlp_receiver.telemetry import Health
 from pipelines.metrics import WORKER_RESTARTS
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 10.0
+# A process that was killed while it started deserves another try; one that never starts does not.
+_MOST_EARLY_ENDS: Final = 5
 
 _log = structlog.get_logger("supervisor")
-
-
-class StartFailure(Exception):
-    """A process says that it cannot start; the message names why."""
 
 
 class ChildHandle:
@@ -39,6 +37,7 @@ class ChildHandle:
         self._stopping = False
         self._was_ready = False
         self._failure = ""
+        self._early_ends = 0
         health.problems[assignment.name] = "starting"
 
     @property
@@ -53,8 +52,9 @@ class ChildHandle:
             code = await self._run_once()
             if self._stopping:
                 return
-            if code == START_FAILURE and not self._was_ready:
-                raise StartFailure(self._failure or "could not start; see the log above")
+            self._early_ends += not self._was_ready
+            if not self._was_ready and (code == START_FAILURE or self._early_ends == _MOST_EARLY_ENDS):
+                raise StartFailure(self._failure or f"{self._assignment.name} ended with exit code {code} before it was ready")
             self._health.problems[self._assignment.name] = "restarting"
             WORKER_RESTARTS.labels(self._assignment.role).inc()
             _log.error("A process ended unasked and is replaced.", process=self._assignment.name, exit_code=code,

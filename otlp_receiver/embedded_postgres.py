@@ -18,8 +18,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import psutil
 import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
@@ -27,12 +28,10 @@ from psycopg.conninfo import make_conninfo
 from otlp_receiver.postgres_cluster import ENVIRONMENT, Cluster, prepare_cluster, usable
 from pipelines.errors import Permanent, Retryable
 
-if TYPE_CHECKING:
-    import psutil  # at run time it comes with the `embedded` extra, so it is imported where it is used
-
 _START_SECONDS: Final = 60  # recovery after a crash included
 _HALT_SECONDS: Final = 10
 _POLL_SECONDS: Final = 0.02
+_RELAUNCH_SECONDS: Final = 0.2
 _PORT: Final = 5432  # names the socket; nothing listens on a network
 _SOCKET_PATH_BYTES: Final = 103  # the smallest sun_path of the systems we run on (macOS), less the final NUL
 # What a start says while the processes of a killed server are still ending.
@@ -80,6 +79,7 @@ class EmbeddedPostgres:
         with usable(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
         with self._changing():
+            _end_strays(self._directory / "data")
             cluster = prepare_cluster(self._directory)
             self._sockets = _socket_directory(cluster)
             dsn = make_conninfo(host=str(self._sockets), port=_PORT, user="postgres", dbname="postgres")
@@ -108,12 +108,13 @@ class EmbeddedPostgres:
             self._server = self._running(cluster, sockets, dsn, may_launch=alone)
             fcntl.flock(self._users_lock(), fcntl.LOCK_SH)
         except BaseException:
-            if alone:
-                self._halt()
+            with suppress(Retryable):  # the first error says more
+                if alone:
+                    self._halt()
             self._leave()
             raise
 
-    def _running(self, cluster: Cluster, sockets: Path, dsn: str, *, may_launch: bool) -> "psutil.Process":
+    def _running(self, cluster: Cluster, sockets: Path, dsn: str, *, may_launch: bool) -> psutil.Process:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             found = self._still_running() or _find_server(cluster.data)
@@ -125,15 +126,21 @@ class EmbeddedPostgres:
             self._server = found or self._launch(cluster, sockets)
             if _wait_until_ready(self._server, dsn, deadline):
                 return self._server
-            if found is None and _STILL_ENDING not in self._last_words():
-                raise Permanent(f"Postgres does not start in {self._directory}; it says: {self._last_words()}")
+            if found is None:
+                self._pause_or_give_up(deadline)
 
-    def _still_running(self) -> "psutil.Process | None":
+    def _pause_or_give_up(self, deadline: float) -> None:
+        words = self._last_words()
+        may_pass = _STILL_ENDING in words
+        if not may_pass or time.monotonic() > deadline:
+            family = Retryable if may_pass else Permanent
+            raise family(f"Postgres does not start in {self._directory}; it says: {words}")
+        time.sleep(_RELAUNCH_SECONDS)
+
+    def _still_running(self) -> psutil.Process | None:
         return None if self._server is None or _ended(self._server, 0) else self._server
 
-    def _launch(self, cluster: Cluster, sockets: Path) -> "psutil.Process":
-        import psutil
-
+    def _launch(self, cluster: Cluster, sockets: Path) -> psutil.Process:
         _drop_stale_locks(cluster.data, sockets)
         settings = {**_SETTINGS, "unix_socket_directories": '"' + str(sockets).replace('"', '""') + '"'}
         command = [str(cluster.programs / "postgres"), "-D", str(cluster.data)]
@@ -156,8 +163,6 @@ class EmbeddedPostgres:
         return psutil.Process(launched.pid)
 
     def _halt(self) -> None:
-        import psutil
-
         if self._server is None:
             return
         for request in (signal.SIGINT, signal.SIGQUIT):  # roll back and check-point; else drop everything and recover
@@ -230,29 +235,45 @@ def _socket_directory(cluster: Cluster) -> Path:
     if len(os.fsencode(beside)) <= _SOCKET_PATH_BYTES and "," not in str(beside):  # libpq reads a comma as two hosts
         return cluster.data
     digest = hashlib.sha256(os.fsencode(cluster.data)).hexdigest()[:16]
-    short = Path(f"/tmp/otlp-receiver-{os.geteuid()}-{digest}")  # noqa: S108 - its owner and mode are checked below
+    user = os.geteuid() if cluster.account is None else cluster.account.pw_uid
+    short = Path(f"/tmp/otlp-receiver-{user}-{digest}")  # noqa: S108 - its owner and mode are checked below
     with usable(short):
         short.mkdir(mode=0o700, exist_ok=True)
         status = short.lstat()
-    owners = {os.geteuid(), os.geteuid() if cluster.account is None else cluster.account.pw_uid}
-    if status.st_uid not in owners or status.st_mode != stat.S_IFDIR | stat.S_IRWXU:
+    if status.st_uid not in (user, os.geteuid()) or status.st_mode != stat.S_IFDIR | stat.S_IRWXU:
         raise Permanent(f"{short} must be a directory that only our user can enter: remove it")
     cluster.own(short)
     return short
 
 
-def _find_server(data: Path) -> "psutil.Process | None":
+def _find_server(data: Path) -> psutil.Process | None:
     """The postmaster of `data`; never another process that has got its number since."""
-    import psutil
-
     pid = _pid_in(data / "postmaster.pid")
     if pid is None or pid <= 0:
         return None
     try:
         process = psutil.Process(pid)
-        return process if str(data) in process.cmdline() else None
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return None
+    return process if _serves(process, data) else None
+
+
+def _serves(process: psutil.Process, data: Path) -> bool:
+    try:
+        return process.name() == "postgres" and process.cmdline()[1:3] == ["-D", str(data)]
+    except psutil.Error:  # it has ended, or is another user's
+        return False
+
+
+def _end_strays(data: Path) -> None:
+    """End servers whose cluster was removed under them: when they notice, they would remove the next one's socket."""
+    if data.exists():
+        return
+    for process in psutil.process_iter():
+        if _serves(process, data):
+            log.warning("Ending a Postgres whose data was removed.", directory=str(data), pid=process.pid)
+            process.kill()
+            process.wait(_HALT_SECONDS)
 
 
 def _drop_stale_locks(data: Path, sockets: Path) -> None:
@@ -260,8 +281,6 @@ def _drop_stale_locks(data: Path, sockets: Path) -> None:
 
     Those of a process that has ended are left: Postgres replaces them, and finds by them what that process left.
     """
-    import psutil
-
     for lock in (data / "postmaster.pid", sockets / f".s.PGSQL.{_PORT}.lock"):
         pid = _pid_in(lock)
         if pid is None or (pid > 0 and psutil.pid_exists(pid)):
@@ -275,7 +294,7 @@ def _pid_in(lock: Path) -> int | None:
         return None
 
 
-def _wait_until_ready(server: "psutil.Process", dsn: str, deadline: float) -> bool:
+def _wait_until_ready(server: psutil.Process, dsn: str, deadline: float) -> bool:
     """True when it accepts connections, False when it has ended instead."""
     while not _accepts(dsn):
         if _ended(server, _POLL_SECONDS):
@@ -293,9 +312,7 @@ def _accepts(dsn: str) -> bool:
     return True
 
 
-def _ended(server: "psutil.Process", within_seconds: float) -> bool:
-    import psutil
-
+def _ended(server: psutil.Process, within_seconds: float) -> bool:
     try:
         server.wait(timeout=within_seconds)
     except psutil.TimeoutExpired:

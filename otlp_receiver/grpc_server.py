@@ -4,9 +4,9 @@ A method handler that streams requests gets control before the message is read, 
 on the wire it is the same as the unary method that clients call.
 """
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -15,7 +15,7 @@ import structlog
 from config.models import GrpcServerSettings
 from otlp_receiver.admission import Lease
 from otlp_receiver.replies import BAD_BODY, Refused, Signal, encode_refused
-from otlp_receiver.service import Service
+from otlp_receiver.service import Service, in_time
 from otlp_receiver.sockets import address, bind
 
 _METHODS: Final[dict[Signal, str]] = {
@@ -26,8 +26,6 @@ _METHODS: Final[dict[Signal, str]] = {
 _MAX_CONNECTION_AGE_SECONDS: Final = 300
 """Clients keep one connection for ever otherwise, and load balancers could never rebalance them."""
 _CONNECTION_AGE_GRACE_SECONDS: Final = 60
-_MAX_CONCURRENT_STREAMS: Final = 256
-"""Requests at once on one connection; clients queue the rest on their side."""
 
 _log = structlog.get_logger("receiver")
 
@@ -45,7 +43,6 @@ class GrpcServer:
         self._service = service
         self._max_bytes = settings.max_recv_msg_size_mib * 1024 * 1024
         self._server: Any = None
-        self._exports: set[asyncio.Task[bytes]] = set()
 
     async def start(self) -> None:
         """Listen; raises OSError naming the address when that is not possible."""
@@ -64,10 +61,8 @@ class GrpcServer:
 
         After it returns nothing more is taken in.
         """
-        await self._server.stop(deadline_seconds)
-        for export in self._exports:
-            export.cancel()
-        await asyncio.gather(*self._exports, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(deadline_seconds)
 
     def _build(self) -> Any:
         server = grpc.aio.server(
@@ -76,7 +71,6 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", self._max_bytes),
                 ("grpc.max_connection_age_ms", _MAX_CONNECTION_AGE_SECONDS * 1000),
                 ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_GRACE_SECONDS * 1000),
-                ("grpc.max_concurrent_streams", _MAX_CONCURRENT_STREAMS),
             ]
         )
         for signal, method in _METHODS.items():
@@ -94,27 +88,16 @@ class GrpcServer:
     def _handler(self, signal: Signal) -> Callable[[Any, Any], Awaitable[bytes]]:
         async def export(_: Any, context: Any) -> bytes:
             try:
-                return await self._export(signal, context)
+                return await self._service.export(signal, "protobuf", partial(self._read, context))
             except Refused as refused:
                 await context.abort(refused.situation.grpc, refused.message, _retry_details(refused))
                 raise AssertionError("abort raises") from None
 
         return export
 
-    async def _export(self, signal: Signal, context: Any) -> bytes:
-        """Run the export to its end even when the sender hangs up: its bytes stay counted while the intake has them."""
-
-        async def read(lease: Lease) -> bytes:
-            return await self._read(context, lease)
-
-        export = asyncio.create_task(self._service.export(signal, "protobuf", read))
-        self._exports.add(export)
-        export.add_done_callback(self._exports.discard)
-        return await asyncio.shield(export)
-
     async def _read(self, context: Any, lease: Lease) -> bytes:
         peer = context.peer()  # not known any more once the call has failed
-        message = await context.read()
+        message = await in_time(context.read())
         if not isinstance(message, bytes):
             # gRPC itself has told the sender RESOURCE_EXHAUSTED when it was the size; it does not tell us.
             _log.warning(

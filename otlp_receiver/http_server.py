@@ -25,7 +25,7 @@ from otlp_receiver.replies import (
     Signal,
     encode_refused,
 )
-from otlp_receiver.service import Service
+from otlp_receiver.service import Service, in_time
 from otlp_receiver.sockets import address, bind
 from pipelines.ingest import Encoding
 
@@ -44,7 +44,7 @@ _HEADERS: Final[dict[Encoding, dict[str, str]]] = {
     for encoding, content_type in CONTENT_TYPES.items()
 }
 _KEEPALIVE_SECONDS: Final = 120
-"""Idle connections are closed after it; longer than the 60 s of common load balancers, which must be the first to close."""
+"""Then idle connections are closed; longer than the 60 s of common load balancers, which must be the first to close."""
 _BACKLOG: Final = 1024
 _CANCEL_SECONDS: Final = 0.1
 """What a request that has missed the shutdown deadline gets to end by itself."""
@@ -77,7 +77,7 @@ class HttpServer:
             _Connection,
             self._connections,
             loop=loop,
-            access_log=None,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's own default path for "no access log"
             auto_decompress=False,  # bounded by us
             keepalive_timeout=_KEEPALIVE_SECONDS,
         )
@@ -117,9 +117,7 @@ class HttpServer:
 
     async def _export(self, request: web.BaseRequest, encoding: Encoding | None) -> bytes:
         try:
-            signal = _signal(request)
-            if encoding is None:
-                raise Refused(UNSUPPORTED, f"Content-Type must be one of {', '.join(_ENCODINGS)}")
+            signal, encoding = _signal(request), _required(encoding)
         except Refused as refused:
             self._service.count("unknown", refused.situation.outcome)
             raise
@@ -134,15 +132,16 @@ class HttpServer:
         self._check_size(request, announced_bytes)
         lease.hold(announced_bytes)
         try:
-            return await self._collect(request, decoder, lease)
+            if request.content.is_eof():  # all of it came with the headers
+                return await self._collect(request, decoder, lease)
+            await _say_continue(request)
+            return await in_time(self._collect(request, decoder, lease))
         except web.RequestPayloadError as error:
             raise Refused(BAD_BODY, f"the HTTP body is broken: {error}") from None
         except ConnectionError:
             raise Refused(SENDER_GONE, "the sender hung up before its body had arrived") from None
 
     async def _collect(self, request: web.BaseRequest, decoder: Decoder, lease: Lease) -> bytes:
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and not request.content.is_eof():
-            await _say_continue(request)
         body = bytearray()
         arrived_bytes = 0
         while data := await request.content.readany():
@@ -176,7 +175,11 @@ class _Connection(web.RequestHandler):
     """aiohttp's connection, its own error pages replaced by google.rpc.Status, and never 500."""
 
     def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - may quote the sender's headers, credentials among them
     ) -> web.StreamResponse:
         """The answer to what is no HTTP, or to a bug of ours; the connection is closed after it."""
         if status == BAD_BODY.http:
@@ -203,6 +206,12 @@ def _encoding(request: web.BaseRequest) -> Encoding | None:
     return _ENCODINGS.get(content_type) or _ENCODINGS.get(content_type.partition(";")[0].strip().lower())
 
 
+def _required(encoding: Encoding | None) -> Encoding:
+    if encoding is None:
+        raise Refused(UNSUPPORTED, f"Content-Type must be one of {', '.join(_ENCODINGS)}")
+    return encoding
+
+
 def _decoder(request: web.BaseRequest) -> Decoder:
     coding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
     if coding not in DECODERS:
@@ -211,7 +220,9 @@ def _decoder(request: web.BaseRequest) -> Decoder:
 
 
 async def _say_continue(request: web.BaseRequest) -> None:
-    """The sender waits for permission; now that its bytes are admitted it may go on (RFC 9110 section 10.1.1)."""
+    """A sender may wait for permission; it has it, now that its bytes are admitted (RFC 9110 section 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        return
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # aiohttp takes any output for a response that has begun
 

@@ -53,8 +53,9 @@ class Gzip:
         while data:
             if self._member.eof:
                 data = data.lstrip(b"\0")  # padding after a member, as tape and block writers leave it
-                if data:
-                    self._next_member()
+                if not data:
+                    return
+                self._next_member()
             yield from _inflate(self._member, data, "gzip")
             data = self._member.unused_data
 
@@ -75,7 +76,7 @@ class Deflate:
 
     def __init__(self) -> None:
         self._head = b""
-        self._stream: "zlib._Decompress | None" = None
+        self._stream: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See `Decoder`."""

@@ -37,5 +37,7 @@ def configure_logs(settings: LogsSettings, **context: Any) -> None:
 
 def _renderers(encoding: str) -> list[structlog.typing.Processor]:
     if encoding == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    # Plain: the default would print the local variables of every frame, secrets among them.
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

@@ -157,14 +157,24 @@ class MetadataStore:
         with self._connection() as connection:
             connection.execute(f"SET LOCAL lock_timeout = '{_MIGRATION_LOCK_SECONDS}s'".encode())
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
-            try:
+            with self._as_owner("read which migrations it has"):
                 missing = find_missing(steps, read_applied(connection), self._where)
-                return _apply(connection, missing[0]) if missing else None
-            except psycopg.ProgrammingError as error:
-                raise Permanent(
-                    f"cannot migrate {self._where}: {_one_line(error)}. Let metadata.postgres name a database of its "
-                    "own, with a user who may create tables in it"
-                ) from error
+            if not missing:
+                return None
+            with self._as_owner(f"apply {missing[0].name}"):
+                _apply(connection, missing[0])
+            return missing[0]
+
+    @contextmanager
+    def _as_owner(self, purpose: str) -> Iterator[None]:
+        """What fails in here fails because the database is not ours, or not ours alone."""
+        try:
+            yield
+        except psycopg.ProgrammingError as error:
+            raise Permanent(
+                f"cannot migrate {self._where}, namely {purpose}: {_one_line(error)}. Let metadata.postgres name a "
+                "database of its own, with a user who may create tables in it"
+            ) from error
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection]:
@@ -183,13 +193,12 @@ class MetadataStore:
             raise Permanent(f"Postgres at {self._where}: {_one_line(error)}") from error
 
 
-def _apply(connection: psycopg.Connection, step: Step) -> Step:
+def _apply(connection: psycopg.Connection, step: Step) -> None:
     connection.execute(step.sql.encode())
     connection.execute(
         "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)",
         [step.number, step.name, step.checksum],
     )
-    return step
 
 
 def _parse(dsn: str) -> dict[str, Any]:

@@ -177,19 +177,21 @@ def _create(cluster: Cluster) -> None:
 
 
 def _run_initdb(cluster: Cluster, target: Path) -> None:
-    done = subprocess.run(  # noqa: S603 - the program comes from an installed package
-        [cluster.programs / "initdb", *_INITDB, f"--pgdata={target}"],
-        cwd="/",
-        env=ENVIRONMENT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=_INITDB_SECONDS,
-        **cluster.identity,
-    )
-    if done.returncode:
+    try:
+        subprocess.run(  # noqa: S603 - the program comes from an installed package
+            [cluster.programs / "initdb", *_INITDB, f"--pgdata={target}"],
+            cwd="/",
+            env=ENVIRONMENT,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_INITDB_SECONDS,
+            **cluster.identity,
+        )
+    except subprocess.SubprocessError as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise Permanent(f"Postgres cannot create its cluster in {cluster.data}: {done.stderr.strip()[-1000:]}")
+        words = str(getattr(error, "stderr", None) or error).strip()[-1000:]
+        raise Permanent(f"Postgres cannot create its cluster in {cluster.data}: {words}") from error
 
 
 def _sync_directory(directory: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -34,7 +34,7 @@ def endpoints(config: Config, only: str | None) -> Iterator[tuple[str, str]]:
     yield "service::telemetry::metrics::address", config.service.telemetry.metrics.address
 
 
-def enabled_extensions(config: Config) -> dict[str, object]:
+def enabled_extensions(config: Config) -> dict[str, Any]:
     """The extensions to start: those that the service names, else all that are configured."""
     names = config.service.extensions
     return {name: body for name, body in config.extensions.items() if names is None or name in names}
@@ -67,14 +67,17 @@ def give_hints(config: Config, only: str | None) -> None:
     """Log what most often goes wrong on the first day: a container that listens on its own loopback only."""
     if not (Path("/.dockerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ):
         return
-    for path, endpoint in endpoints(config, only):
-        if path.startswith("receivers") and _is_loopback(endpoint.rpartition(":")[0]):
-            _log.warning(
-                "This looks like a container, and the address can be reached from inside it only.",
-                path=path,
-                endpoint=endpoint,
-                cure="listen on 0.0.0.0 or on the pod's address",
-            )
+    hidden = [
+        endpoint
+        for path, endpoint in endpoints(config, only)
+        if path.startswith("receivers") and _is_loopback(endpoint.rpartition(":")[0])
+    ]
+    if hidden:
+        _log.warning(
+            "This looks like a container, and these addresses can be reached from inside it only; "
+            "listen on 0.0.0.0 or on the pod's address to be reached from outside.",
+            endpoints=hidden,
+        )
 
 
 def _is_loopback(host: str) -> bool:

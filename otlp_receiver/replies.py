@@ -12,9 +12,15 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from pipelines.ingest import Encoding
 
@@ -23,7 +29,7 @@ Signal = Literal["traces", "logs", "metrics"]
 CONTENT_TYPES: Final[dict[Encoding, str]] = {"protobuf": "application/x-protobuf", "json": "application/json"}
 
 _RETRY_AFTER_SECONDS: Final = 1
-"""Short: what is refused for a full buffer is refused again at little cost, and other replicas may have room at once."""
+"""Short: to refuse again costs little, and another process or replica may have room at once."""
 _MAX_STATUS_BYTES: Final = 1024
 """A gRPC status travels in headers, percent-encoded and again in base64, where clients accept 8 KiB in all."""
 _MAX_WARNING_BYTES: Final = 64 * 1024
@@ -60,7 +66,7 @@ NOT_STORED: Final = Situation("not_stored", grpc.StatusCode.UNAVAILABLE, 503, _R
 OUR_FAULT: Final = Situation("our_fault", grpc.StatusCode.UNAVAILABLE, 503, _RETRY_AFTER_SECONDS)
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error of the program
+class Refused(Exception):
     """The request is answered with `situation`; nothing of it was taken."""
 
     def __init__(self, situation: Situation, message: str) -> None:
@@ -104,15 +110,18 @@ _FULL_SUCCESS: Final[dict[Encoding, bytes]] = {"protobuf": b"", "json": b"{}"}
 
 
 def _traces(rejected: int, message: str) -> Message:
-    return ExportTraceServiceResponse(partial_success={"rejected_spans": rejected, "error_message": message})
+    partial = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
+    return ExportTraceServiceResponse(partial_success=partial)
 
 
 def _logs(rejected: int, message: str) -> Message:
-    return ExportLogsServiceResponse(partial_success={"rejected_log_records": rejected, "error_message": message})
+    partial = ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=message)
+    return ExportLogsServiceResponse(partial_success=partial)
 
 
 def _metrics(rejected: int, message: str) -> Message:
-    return ExportMetricsServiceResponse(partial_success={"rejected_data_points": rejected, "error_message": message})
+    partial = ExportMetricsPartialSuccess(rejected_data_points=rejected, error_message=message)
+    return ExportMetricsServiceResponse(partial_success=partial)
 
 
 _PARTIAL_SUCCESS: Final = {"traces": _traces, "logs": _logs, "metrics": _metrics}

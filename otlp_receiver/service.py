@@ -15,7 +15,16 @@ from prometheus_client import Counter
 
 from otlp_receiver.admission import Admission, Lease
 from otlp_receiver.other_signals import count_records, log_records_taken, metric_points_taken
-from otlp_receiver.replies import BAD_BODY, NOT_STORED, OUR_FAULT, SLOW_BODY, Refused, Signal, Taken, encode_taken
+from otlp_receiver.replies import (
+    BAD_BODY,
+    NOT_STORED,
+    OUR_FAULT,
+    SLOW_BODY,
+    Refused,
+    Signal,
+    Taken,
+    encode_taken,
+)
 from pipelines.errors import Retryable
 from pipelines.ingest import Accepted, BadRequest, Encoding, Request
 from pipelines.metrics import (
@@ -31,7 +40,7 @@ from pipelines.metrics import (
 
 Transport = Literal["grpc", "http"]
 Read = Callable[[Lease], Awaitable[bytes]]
-"""Reads one body, decompressed; holds a lease on its bytes before it holds them. Raises Refused or BadRequest."""
+"""Reads one body, decompressed and `in_time`, its bytes covered by the lease. Raises Refused or BadRequest."""
 
 _BODY_TIMEOUT_SECONDS: Final = 60.0
 """A body that trickles in holds its bytes of the admission; a sender that needs longer should send smaller batches."""
@@ -45,7 +54,10 @@ class Intake(Protocol):
     """Where requests go (`pipelines.ingest.Intake`)."""
 
     async def submit(self, request: Request) -> Accepted:
-        """Returns when the usable spans are durable; raises BadRequest or Retryable, with nothing stored."""
+        """Returns when the usable spans are durable; raises BadRequest or Retryable, with nothing stored.
+
+        When cancelled it lets go of the request's bytes, which are no longer admitted then.
+        """
         ...
 
 
@@ -77,12 +89,15 @@ class Service:
         try:
             project_id = authenticate()
             with self._admission.lease() as lease:
-                body = await _in_time(read, lease)
+                body = await read(lease)
                 taken = await self._take(signal, Request(body, encoding, project_id, time.time_ns()))
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the sender gets a row of the reply table
             refused = self._as_refused(error)
             self.count(signal, refused.situation.outcome)
             raise refused from None
+        except asyncio.CancelledError:
+            self.count(signal, "cancelled")  # by the sender, or by the deadline of a shutdown
+            raise
         self.count(signal, "ok")
         return encode_taken(signal, encoding, taken)
 
@@ -146,10 +161,11 @@ def authenticate() -> str:
     return "default"
 
 
-async def _in_time(read: Read, lease: Lease) -> bytes:
+async def in_time(reading: Awaitable[bytes]) -> bytes:
+    """Await a body that has not arrived yet; raises Refused when it takes too long."""
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
-            return await read(lease)
+            return await reading
     except TimeoutError:
         raise Refused(SLOW_BODY, f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:.0f} s") from None
 

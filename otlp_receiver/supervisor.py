@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from config import Config
+from config import Config, ConfigErrors
 from config.models import MetadataSettings
-from otlp_receiver.child import START_FAILURE, Assignment
-from otlp_receiver.logs import configure_logs
+from otlp_receiver.child import START_FAILURE, Assignment, StartFailure
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
+from otlp_receiver.logs import configure_logs
 from otlp_receiver.metadata_store import MetadataStore
 from otlp_receiver.preflight import check_endpoints, enabled_extensions, endpoints, give_hints
 from pipelines.errors import Permanent, Retryable
@@ -85,7 +85,7 @@ class _Supervisor:
             await self._start()
             keeping = asyncio.create_task(self._keep_children())
             await self._wait(keeping)
-        except (OSError, Permanent, Retryable) as error:
+        except (OSError, Permanent, Retryable, StartFailure) as error:
             return self._say_why(error)
         finally:
             orderly = await self._stop()
@@ -179,7 +179,7 @@ class _Supervisor:
             return
         try:
             self._next = self._reload()
-        except Exception as error:
+        except ConfigErrors as error:
             _log.error(f"The new configuration is not valid; the old one goes on.\n{error}")
             return
         _log.info("Restarting with the new configuration.")

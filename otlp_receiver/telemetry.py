@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -17,6 +17,9 @@ from prometheus_client.registry import Collector
 
 # The Collector's built-in exporter shows counters without this suffix, and dashboards are written against that.
 _TOTAL: Final = re.compile(rb"^((?:# (?:HELP|TYPE) )?(?:otelcol|otlp_receiver)_\w+?)_total(?=[{ ])", re.MULTILINE)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
@@ -80,7 +83,7 @@ class TelemetryServer:
             paths = {"/": self._ready, "/ready": self._ready, "/live": self._live}
             await self._serve(health_endpoint, paths)
 
-    async def _serve(self, endpoint: str, handlers: dict[str, "web._WebHandler"]) -> None:
+    async def _serve(self, endpoint: str, handlers: Mapping[str, Handler]) -> None:
         app = web.Application()
         app.add_routes([web.get(path, handler) for path, handler in handlers.items()])
         runner = web.AppRunner(app, access_log=None)

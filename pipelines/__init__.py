@@ -1,0 +1,1 @@
+"""The ingest and export halves, the record, and what lies between them."""

@@ -25,9 +25,9 @@ class Batch:
     @property
     def rows(self) -> int:
         """Number of records."""
-        return self.records.num_rows
+        return int(self.records.num_rows)
 
     @property
     def size_bytes(self) -> int:
         """Arrow bytes that the rows reference, uncompressed."""
-        return self.records.nbytes
+        return int(self.records.nbytes)

@@ -1,9 +1,9 @@
 """The two words that decide everything downstream: try again, or never.
 
-    Exception
-    ├── Retryable          back off and try again, for ever by default
-    │   └── BufferFull     the buffer's size limit is reached; the sender must wait
-    └── Permanent          these rows will never be accepted: dead-letter them with the reason
+Exception
+├── Retryable          back off and try again, for ever by default
+│   └── BufferFull     the buffer's size limit is reached; the sender must wait
+└── Permanent          these rows will never be accepted: dead-letter them with the reason
 """
 
 

@@ -91,7 +91,9 @@ class Intake:
     more is consumed.
     """
 
-    def __init__(self, transform: Transform, processors: Sequence[Callable[[Batch], Batch]], buffer: Appendable) -> None:
+    def __init__(
+        self, transform: Transform, processors: Sequence[Callable[[Batch], Batch]], buffer: Appendable
+    ) -> None:
         self._transform = transform
         self._processors = tuple(processors)
         self._buffer = buffer
@@ -160,7 +162,7 @@ class Intake:
         except Retryable as error:
             self.problem = str(error)
             return [error] * len(requests)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be answered
             if len(requests) == 1:
                 _log.exception("A request could not be processed.", project=requests[0].project_id)
                 return [error]
@@ -196,4 +198,3 @@ def _set_all(pairs: "list[tuple[asyncio.Future[Accepted], Outcome | Exception]]"
             future.set_result(answer)
         else:
             future.set_exception(answer)
-

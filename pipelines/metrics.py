@@ -26,7 +26,9 @@ UNSTORED_LOG_RECORDS: Final = Counter(
     "otelcol_receiver_refused_log_records", "Log records answered as not stored.", ["receiver", "transport"]
 )
 UNSTORED_METRIC_POINTS: Final = Counter(
-    "otelcol_receiver_refused_metric_points", "Metric points answered with success but not stored.", ["receiver", "transport"]
+    "otelcol_receiver_refused_metric_points",
+    "Metric points answered with success but not stored.",
+    ["receiver", "transport"],
 )
 PARTIAL_SUCCESSES: Final = Counter(
     "otlp_receiver_partial_successes", "Requests answered with rejected spans.", ["receiver", "transport"]
@@ -49,19 +51,25 @@ DEAD_LETTERS: Final = Counter(
     "otlp_receiver_dead_letter_rows", "Rows set aside because no attempt can succeed.", ["exporter", "reason"]
 )
 QUEUE_SIZE: Final = Gauge(
-    "otelcol_exporter_queue_size", "Rows in the buffer that the exporter has not stored.", ["exporter"],
+    "otelcol_exporter_queue_size",
+    "Rows in the buffer that the exporter has not stored.",
+    ["exporter"],
     multiprocess_mode="livemostrecent",
 )
 QUEUE_CAPACITY: Final = Gauge(
-    "otelcol_exporter_queue_capacity", "Size limit of the buffer, bytes.", ["exporter"],
+    "otelcol_exporter_queue_capacity",
+    "Size limit of the buffer, bytes.",
+    ["exporter"],
     multiprocess_mode="livemostrecent",
 )
 BUFFER_BYTES: Final = Gauge(
     "otlp_receiver_buffer_bytes", "Bytes in the buffer.", ["buffer"], multiprocess_mode="livemostrecent"
 )
 OLDEST_AGE_SECONDS: Final = Gauge(
-    "otlp_receiver_oldest_unexported_age_seconds", "Age of the oldest record not yet stored by the exporter.",
-    ["exporter"], multiprocess_mode="livemostrecent",
+    "otlp_receiver_oldest_unexported_age_seconds",
+    "Age of the oldest record not yet stored by the exporter.",
+    ["exporter"],
+    multiprocess_mode="livemostrecent",
 )
 STORED_SECONDS: Final = Histogram(
     "otlp_receiver_socket_to_stored_seconds",

@@ -163,7 +163,9 @@ OBSERVATIONS: Final = Table(
         _text("id", "Span id, 16 hex digits."),
         _text("parent_observation_id", "Span id of the parent, empty for a root; the parent may never arrive."),
         Column("is_root", pa.bool_(), "Bool", "No parent, or marked as the application's root."),
-        _name("type", "SPAN, GENERATION, EMBEDDING, RETRIEVER, RERANKER, TOOL, AGENT, CHAIN, EVALUATOR, GUARDRAIL, EVENT."),
+        _name(
+            "type", "SPAN, GENERATION, EMBEDDING, RETRIEVER, RERANKER, TOOL, AGENT, CHAIN, EVALUATOR, GUARDRAIL, EVENT."
+        ),
         _text("name", "What a person would recognise: tool name, agent name, else the span name."),
         _time("start_time", "Start of the span."),
         _time("end_time", "End of the span."),
@@ -217,7 +219,9 @@ OBSERVATIONS: Final = Table(
             "US dollars per bucket.",
             "ZSTD(1)",
         ),
-        Column("total_cost", MONEY, f"Nullable({_MONEY})", "US dollars; NULL when unknown, never 0 for unknown.", "ZSTD(1)"),
+        Column(
+            "total_cost", MONEY, f"Nullable({_MONEY})", "US dollars; NULL when unknown, never 0 for unknown.", "ZSTD(1)"
+        ),
         _map("metadata", "Every attribute that no other column shows; structured values as JSON."),
         _map("resource_attributes", "The resource as sent."),
         _name("scope_name", "Instrumentation scope."),

@@ -7,7 +7,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from ruamel.yaml import YAML
 
 ObservationType = Literal[
-    "SPAN", "GENERATION", "EMBEDDING", "RETRIEVER", "RERANKER", "TOOL", "AGENT", "CHAIN", "EVALUATOR", "GUARDRAIL", "EVENT"
+    "SPAN",
+    "GENERATION",
+    "EMBEDDING",
+    "RETRIEVER",
+    "RERANKER",
+    "TOOL",
+    "AGENT",
+    "CHAIN",
+    "EVALUATOR",
+    "GUARDRAIL",
+    "EVENT",
 ]
 TextField = Literal[
     "operation", "provider", "request_model", "response_model", "response_id", "user_id", "session_id", "environment",

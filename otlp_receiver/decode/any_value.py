@@ -28,5 +28,8 @@ def bytes_text(value: bytes) -> str:
 
 
 def structured_text(plain: Any) -> bytes:
-    """JSON of an array or a map."""
-    return orjson.dumps(plain)
+    """JSON of an array or a map; of what is nested deeper than the encoder goes, a remark in its place."""
+    try:
+        return orjson.dumps(plain)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(TOO_DEEP)

@@ -38,7 +38,7 @@ def _add(pool: descriptor_pool.DescriptorPool, file: Any, added: set[str]) -> No
     file.CopyToProto(proto)
     for message in proto.message_type:
         _strings_as_bytes(message)
-    pool.AddSerializedFile(proto.SerializeToString())  # type: ignore[no-untyped-call]  # stubs lack annotations
+    pool.AddSerializedFile(proto.SerializeToString())
 
 
 @cache
@@ -48,4 +48,4 @@ def message_class(full_name: str) -> Any:
     added: set[str] = set()
     for module in (trace_service_pb2, logs_service_pb2, metrics_service_pb2):
         _add(pool, module.DESCRIPTOR, added)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))  # type: ignore[no-untyped-call]
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))

@@ -8,6 +8,8 @@ names, 64-bit integers as strings, numbers, rounded numbers or {"low", "high"} p
 import base64
 import binascii
 import json
+import math
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -45,6 +47,7 @@ _KINDS: Final = {
     for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
 }
 _STATUS_CODES: Final = {f"STATUS_CODE_{name}": number for number, name in enumerate(("UNSET", "OK", "ERROR"))}
+_HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
 _Object = dict[str, Any]
 
 
@@ -74,7 +77,7 @@ def load(body: bytes) -> _Object:
 def _load_leniently(body: bytes, strict_error: Exception) -> Any:
     """The standard library takes lone surrogates and NaN, which orjson refuses."""
     try:
-        value = json.loads(body.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
+        value = json.loads(body.decode("utf-8-sig", "replace"), parse_constant=str)
         return orjson.loads(_replace_surrogates(value))
     except (ValueError, RecursionError):
         raise BadRequest(f"the body is not JSON: {strict_error}") from None
@@ -203,12 +206,9 @@ def _text(value: _Object, *names: str) -> str:
 
 def _id(span: _Object, *names: str) -> bytes:
     text = _text(span, *names)
-    try:
-        if text and not text.isalnum():  # fromhex would skip white space
-            raise ValueError
-        return bytes.fromhex(text)
-    except ValueError:
-        raise _Unusable(f"{names[0]}: not hexadecimal") from None
+    if not _HEX.fullmatch(text):
+        raise _Unusable(f"{names[0]}: not pairs of hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def _enum(value: Any, names: dict[str, int]) -> int:
@@ -285,7 +285,7 @@ def _plain(value: Any, level: int = 0) -> tuple[int, Any]:
     if level >= MOST_LEVELS:
         return STRING, TOO_DEEP
     if not isinstance(value, dict):
-        return (EMPTY, None) if value is None else (STRING, structured_text(value).decode())
+        return (EMPTY, None) if value is None else _read_string(value, level)
     for name, read in _READERS.items():
         found = value.get(name)
         if found is not None:
@@ -297,18 +297,20 @@ def _read_string(found: Any, _level: int) -> tuple[int, Any]:
     return STRING, found if isinstance(found, str) else structured_text(found).decode()
 
 
-def _read_bool(found: Any, _level: int) -> tuple[int, Any]:
-    return BOOL, found is True or found == "true"
+def _read_bool(found: Any, level: int) -> tuple[int, Any]:
+    if found in (True, False, "true", "false"):
+        return BOOL, found in (True, "true")
+    return _read_string(found, level)
 
 
 def _read_int(found: Any, level: int) -> tuple[int, Any]:
-    """JavaScript sends every whole double as an int: 1.5e+300 cannot be one, so it stays a double."""
+    """JavaScript sends every whole double as an int: 1.5e+300 cannot be one, so it stays a double; 2**64 keeps its digits."""
     number = _number(found)
     if number is None:
         return _read_string(found, level)
-    if number == number and abs(number) != float("inf") and _INT64_MIN <= number <= _INT64_MAX and number == int(number):
+    if math.isfinite(number) and _INT64_MIN <= number <= _INT64_MAX and number == int(number):
         return INT, int(number)
-    return DOUBLE, float(number)
+    return (DOUBLE, number) if isinstance(number, float) else (STRING, str(number))
 
 
 def _read_double(found: Any, level: int) -> tuple[int, Any]:

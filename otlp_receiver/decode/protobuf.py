@@ -130,7 +130,7 @@ def _append_attributes(columns: AttributeColumns, attributes: Any) -> None:
             values.append(text)
 
 
-def _typed_text(value: Any) -> tuple[int, bytes | str]:  # noqa: PLR0911 - one return per kind of AnyValue
+def _typed_text(value: Any) -> tuple[int, bytes | str]:
     kind = _TYPES.get(value.WhichOneof("value"), EMPTY)
     match kind:
         case 3:  # INT

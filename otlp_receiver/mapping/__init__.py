@@ -11,6 +11,8 @@ from otlp_receiver.mapping.traces import trace_rows
 from pipelines.batch import Batch
 from pipelines.ingest import Request
 
+__all__ = ["Plan", "map_spans"]
+
 
 def map_spans(plan: Plan, table: SpanTable, requests: Sequence[Request]) -> list[Batch]:
     """The observations of a table, the partial trace rows that they add up to, and their scores.

@@ -4,13 +4,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from config.conventions import MessageEvent
 from otlp_receiver.decode.span_table import SpanTable
 from otlp_receiver.mapping.arrow_arrays import Mask, first_text, has_text
-from otlp_receiver.mapping.messages import Message, canonical_message, canonical_messages, parse_json, tool_calls
+from otlp_receiver.mapping.messages import (
+    Message,
+    canonical_message,
+    canonical_messages,
+    parse_json,
+    to_json,
+    tool_calls,
+)
 from otlp_receiver.mapping.plan import Plan
 from otlp_receiver.mapping.resolution import Resolution
 from pipelines.schema import TOOL_CALLS
@@ -32,50 +38,57 @@ class Content:
 def content(plan: Plan, table: SpanTable, resolution: Resolution) -> Content:
     """Each half on its own: what the user set, else messages, else message events, else a tool's or a search's own."""
     events = _event_messages(plan, table)
-    count = resolution.spans
-    input_messages, _ = _messages(resolution, "input_messages", "user", resolution.shown_text("system_instructions"))
-    output_messages, calls = _messages(resolution, "output_messages", "assistant", None)
+    input_messages, _ = _messages(resolution, "input_messages", "user", _instructions(resolution))
+    output_messages, calls = _messages(resolution, "output_messages", "assistant", {})
     for span, messages in events["output"].items():
         calls.setdefault(span, tool_calls(messages))
     return Content(
-        _half(resolution, ("input", "tool_input", "retrieval_input"), input_messages, _texts(events["input"], count)),
-        _half(resolution, ("output", "tool_output", "retrieval_output"), output_messages, _texts(events["output"], count)),
-        _calls_array(calls, count),
+        _half(resolution, "input", input_messages, events["input"]),
+        _half(resolution, "output", output_messages, events["output"]),
+        _calls_array(calls, resolution.spans),
     )
 
 
 def _half(
-    resolution: Resolution, names: tuple[str, str, str], messages: pa.StringArray, events: pa.StringArray
+    resolution: Resolution, side: str, messages: pa.StringArray, events: dict[int, list[Message]]
 ) -> pa.StringArray:
-    explicit, tool, retrieval = (resolution.text(name) for name in names)
-    result = first_text(explicit, messages, events, tool, retrieval)
-    for name, text, before in ((names[0], explicit, ()), (names[1], tool, (explicit, messages, events)),
-                               (names[2], retrieval, (explicit, messages, events, tool))):  # fmt: skip
-        taken = has_text(text)
-        for earlier in before:
-            taken &= ~has_text(earlier)
-        resolution.show(resolution.rows(name)[taken])
-    return result
+    """A half's text per span; of the attributes it could come from, those that it shows are marked as shown."""
+    candidates = [
+        (side, resolution.text(side)),
+        (f"{side}_messages", messages),
+        (None, _texts(events, resolution.spans)),
+        (f"tool_{side}", resolution.text(f"tool_{side}")),
+        (f"retrieval_{side}", resolution.text(f"retrieval_{side}")),
+    ]
+    free = np.ones(resolution.spans, bool)
+    for name, text in candidates:
+        if name is not None:
+            resolution.show(resolution.rows(name)[free & has_text(text)])
+        free &= ~has_text(text)
+    return first_text(*(text for _, text in candidates))
+
+
+def _instructions(resolution: Resolution) -> dict[int, str]:
+    """System instructions by span, where the input will be messages."""
+    texts = resolution.text("system_instructions")
+    return _present(texts, has_text(texts) & ~has_text(resolution.text("input")))
 
 
 def _messages(
-    resolution: Resolution, name: str, role: str, system: pa.StringArray | None
+    resolution: Resolution, name: str, role: str, instructions: dict[int, str]
 ) -> tuple[pa.StringArray, Calls]:
     """A half's messages in the one shape, and the tool calls in them; what holds no messages stays as sent."""
-    texts = resolution.shown_text(name)
-    given = has_text(texts) if system is None else has_text(texts) | has_text(system)
-    if not given.any():
-        return texts, {}
+    texts = resolution.text(name)
     changed: dict[int, str] = {}
     calls: Calls = {}
-    instructions = {} if system is None else _present(system)
-    for span, text in _present(texts, given).items():
+    for span, text in (dict.fromkeys(instructions, "") | _present(texts)).items():
         if span not in instructions and _is_canonical(text):
             continue
-        messages = _with_system(canonical_messages(parse_json(text), role) if text else [], instructions.get(span))
-        if messages is not None:
-            changed[span] = orjson.dumps(messages).decode()
+        messages = canonical_messages(parse_json(text), role) if text else []
+        if messages is not None and (encoded := to_json(messages)):
+            changed[span] = encoded
             calls[span] = tool_calls(messages)
+            _add_instructions(resolution, changed, span, messages, instructions.get(span))
     return _replaced(texts, changed), calls
 
 
@@ -91,24 +104,35 @@ def _is_canonical(text: str) -> bool:
     """
     return (
         text.startswith(_CANONICAL_STARTS)
-        and '"parts":' in text
+        and text.count('"parts":') == text.count('"role":')
         and '"tool_' not in text
         and '"thinking"' not in text
         and '_text"' not in text
+        and '"text":' not in text
+        and '"reasoning_content"' not in text
+        and '"refusal"' not in text
+        and '"function_call"' not in text
         and '":null' not in text
         and '": null' not in text
     )
 
 
-def _with_system(messages: list[Message] | None, instructions: str | None) -> list[Message] | None:
-    """System instructions as the first message, unless the messages already begin with a system prompt."""
-    if messages is None or instructions is None:
-        return messages
-    if messages and messages[0]["role"] == "system":
-        return messages
+def _add_instructions(
+    resolution: Resolution, changed: dict[int, str], span: int, messages: list[Message], instructions: str | None
+) -> None:
+    """System instructions as the first message; beside another system prompt they stay in metadata."""
+    if instructions is None:
+        return
     parts = parse_json(instructions)
     content = parts if isinstance(parts, list) else instructions
-    return [canonical_message({"role": "system", "content": content}, "system"), *messages]
+    system = canonical_message({"role": "system", "content": content}, "system")
+    begins_with_system = bool(messages) and messages[0]["role"] == "system"
+    if begins_with_system and messages[0]["parts"] != system["parts"]:
+        return
+    encoded = to_json(messages if begins_with_system else [system, *messages])
+    changed[span] = encoded or changed[span]
+    if encoded:
+        resolution.show(resolution.rows("system_instructions")[span : span + 1])
 
 
 def _replaced(texts: pa.StringArray, changed: dict[int, str]) -> pa.StringArray:
@@ -121,7 +145,7 @@ def _replaced(texts: pa.StringArray, changed: dict[int, str]) -> pa.StringArray:
 
 
 def _texts(messages: dict[int, list[Message]], count: int) -> pa.StringArray:
-    return _replaced(pa.repeat("", count), {span: orjson.dumps(found).decode() for span, found in messages.items()})
+    return _replaced(pa.repeat("", count), {span: to_json(found) for span, found in messages.items()})
 
 
 def _calls_array(calls: Calls, count: int) -> pa.ListArray:
@@ -135,7 +159,9 @@ def _event_messages(plan: Plan, table: SpanTable) -> dict[str, dict[int, list[Me
     found: dict[str, dict[int, list[Message]]] = {"input": {}, "output": {}}
     names = table.events.column("name").dictionary_encode()
     meanings = {
-        code: meaning for code, name in enumerate(names.dictionary.to_pylist()) if (meaning := _message_event(plan, name))
+        code: meaning
+        for code, name in enumerate(names.dictionary.to_pylist())
+        if (meaning := _message_event(plan, name))
     }
     if not meanings:
         return found

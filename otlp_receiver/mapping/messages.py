@@ -14,10 +14,6 @@ Message = dict[str, Any]
 
 _REASONING_TYPES: Final = ("reasoning", "thinking")
 _TEXT_TYPES: Final = ("text", "input_text", "output_text")
-# Of a message, what the canonical shape has its own place for.
-_PLACED: Final = frozenset(
-    ("role", "parts", "content", "tool_calls", "tool_call_id", "reasoning_content", "function_call", "refusal")
-)
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -26,6 +22,14 @@ def parse_json(text: str | bytes) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+
+
+def to_json(value: Any) -> str:
+    """JSON of a value, empty when it is nested deeper than the encoder goes (254 levels; the parser takes 1024)."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return ""
 
 
 def canonical_messages(value: Any, role: str) -> list[Message] | None:
@@ -38,31 +42,40 @@ def canonical_messages(value: Any, role: str) -> list[Message] | None:
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and ("role" in value or "parts" in value) and ("type" not in value or "role" in value)
+    return (
+        isinstance(value, dict)
+        and ("role" in value or ("parts" in value and "type" not in value))
+        and isinstance(value.get("role"), str | None)
+    )
 
 
 def canonical_message(message: Message, role: str) -> Message:
-    """One message in the one shape."""
-    own_role = message.get("role")
+    """One message in the one shape; what has no place in it stays beside its parts."""
+    rest = _given(message)
+    own_role = rest.pop("role", "")
     role = own_role if isinstance(own_role, str) and own_role else role
-    rest = {key: value for key, value in message.items() if key not in _PLACED and value is not None}
-    return {"role": role, "parts": _parts(message, role), **rest}
+    return {"role": role, "parts": _take_parts(rest, role), **rest}
 
 
-def _parts(message: Message, role: str) -> list[Any]:
-    content = message.get("parts") if isinstance(message.get("parts"), list) else message.get("content")
-    call_id = message.get("tool_call_id")
-    if role == "tool" and call_id is not None:
-        return [{"type": "tool_call_response", "id": call_id, "response": content}]
-    reasoning = message.get("reasoning_content")
-    parts = [{"type": "reasoning", "content": reasoning}] if reasoning else []
-    parts.extend(_content_parts(content))
-    if message.get("refusal"):
-        parts.append({"type": "refusal", "content": message["refusal"]})
-    calls = message.get("tool_calls")
-    parts.extend(_tool_call(call) for call in (calls if isinstance(calls, list) else ()))
-    if message.get("function_call"):
-        parts.append(_tool_call({"function": message["function_call"]}))
+def _given(value: Message, *without: str) -> Message:
+    return {key: item for key, item in value.items() if item is not None and key not in without}
+
+
+def _take_parts(message: Message, role: str) -> list[Any]:
+    """The parts of a message; takes out of it what has its place among them."""
+    content = message.pop("parts" if "parts" in message else "content", None)
+    reasoning, refusal = message.pop("reasoning_content", None), message.pop("refusal", None)
+    parts: list[Any] = [{"type": "reasoning", "content": reasoning}] if reasoning else []
+    if role == "tool" and "tool_call_id" in message:
+        parts.append({"type": "tool_call_response", "id": message.pop("tool_call_id"), "response": content})
+    else:
+        parts.extend(_content_parts(content))
+    if refusal:
+        parts.append({"type": "refusal", "content": refusal})
+    if isinstance(message.get("tool_calls"), list):
+        parts.extend(_tool_call(call) for call in message.pop("tool_calls"))
+    if "function_call" in message:
+        parts.append(_tool_call({"function": message.pop("function_call")}))
     return parts
 
 
@@ -79,9 +92,9 @@ def _part(part: Any) -> Any:
         return {"type": "text", "content": part}
     kind = part.get("type")
     if kind in _TEXT_TYPES:
-        return {"type": "text", "content": part.get("content", part.get("text"))}
+        return _content_part(part, "text", ("content", "text"))
     if kind in _REASONING_TYPES:
-        return {"type": "reasoning", "content": part.get("content", part.get(kind, part.get("text")))}
+        return _content_part(part, "reasoning", ("content", kind, "text"))
     if kind in ("tool_call", "tool_use"):
         return _tool_call(part)
     if kind in ("tool_call_response", "tool_result"):
@@ -89,13 +102,27 @@ def _part(part: Any) -> Any:
     return part
 
 
+def _content_part(part: Message, kind: str, names: tuple[str, ...]) -> Message:
+    """A part of `kind` whose content is under the first of `names`; a signature and the like stay with it."""
+    name = next((name for name in names if name in part), names[0])
+    return {"type": kind, "content": part.get(name), **_given(part, "type", name)}
+
+
 def _tool_call(call: Any) -> Any:
+    """A call, also one that has name and arguments in an object of their own (OpenAI)."""
     if not isinstance(call, dict):
         return {"type": "tool_call", "arguments": call}
-    function = call.get("function")
-    source = function if isinstance(function, dict) else call
-    arguments = source.get("arguments", source.get("input", source.get("args")))
-    return {"type": "tool_call", "id": call.get("id"), "name": source.get("name"), "arguments": _object(arguments)}
+    rest = _given(call, "type")
+    if isinstance(rest.get("function"), dict):
+        rest |= rest.pop("function")
+    named = next((name for name in ("arguments", "input", "args") if name in rest), "arguments")
+    arguments = _object(rest.pop(named, None))
+    return {
+        "type": "tool_call",
+        "id": rest.pop("id", None),
+        "name": rest.pop("name", None),
+        "arguments": arguments,
+    } | rest
 
 
 def _object(arguments: Any) -> Any:
@@ -105,10 +132,12 @@ def _object(arguments: Any) -> Any:
 
 
 def _tool_response(part: Message) -> Message:
-    for name in ("response", "result", "content"):
-        if name in part:
-            return {"type": "tool_call_response", "id": part.get("id", part.get("tool_use_id")), "response": part[name]}
-    return part
+    named = next((name for name in ("response", "result", "content") if name in part), None)
+    if named is None:
+        return part
+    identity = "id" if part.get("id") is not None else "tool_use_id"
+    rest = _given(part, "type", named, identity)
+    return {"type": "tool_call_response", "id": part.get(identity), "response": part[named], **rest}
 
 
 def tool_calls(messages: list[Message]) -> list[dict[str, str]]:
@@ -124,4 +153,4 @@ def tool_calls(messages: list[Message]) -> list[dict[str, str]]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else to_json(value)

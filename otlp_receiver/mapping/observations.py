@@ -20,7 +20,7 @@ from otlp_receiver.mapping.arrow_arrays import (
     time_array,
 )
 from otlp_receiver.mapping.content import content, event_attributes
-from otlp_receiver.mapping.messages import parse_json
+from otlp_receiver.mapping.messages import parse_json, to_json
 from otlp_receiver.mapping.plan import FIELD_INDEX, NOTHING, Plan
 from otlp_receiver.mapping.resolution import Resolution
 from otlp_receiver.mapping.usage import cost_columns, given_numbers, usage_columns
@@ -104,7 +104,7 @@ def _text_lists(resolution: Resolution, name: str) -> pa.ListArray:
 def _as_list(text: str) -> list[str]:
     parsed = parse_json(text) if text.startswith(("[", '"')) else None
     if isinstance(parsed, list):
-        return [item if isinstance(item, str) else str(item) for item in parsed if item is not None]
+        return [item if isinstance(item, str) else to_json(item) or text for item in parsed if item is not None]
     if isinstance(parsed, str):
         return [parsed]
     return [text] if text else []

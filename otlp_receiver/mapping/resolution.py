@@ -69,7 +69,9 @@ def _lifted(plan: Plan, table: SpanTable) -> pa.RecordBatch | None:
     return table.event_attributes.filter(pa.array(lifted[owners]))
 
 
-def _winners(owner: npt.NDArray[Any], code: npt.NDArray[Any], values: pa.StringArray, keys: KeyArrays, count: int) -> Indices:
+def _winners(
+    owner: npt.NDArray[Any], code: npt.NDArray[Any], values: pa.StringArray, keys: KeyArrays, count: int
+) -> Indices:
     """Row of the best candidate of every (owner, field), -1 for none; ties go to the one sent first."""
     fields = keys.field[code]
     rows = np.flatnonzero((fields >= 0) & has_text(values))
@@ -109,7 +111,7 @@ class Resolution:
     @property
     def spans(self) -> int:
         """Number of spans."""
-        return self.winners.shape[0]
+        return len(self.winners)
 
     def rows(self, name: str) -> Indices:
         """Winning row of every span for a field."""

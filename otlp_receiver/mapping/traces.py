@@ -57,14 +57,18 @@ def _group(observations: pa.RecordBatch) -> tuple[Indices, Indices]:
     trace = np.asarray(observations.column("trace_id").to_numpy(zero_copy_only=False), "S32")
     project = observations.column("project_id").dictionary_encode().indices.to_numpy()
     _, traces = np.unique(trace, return_inverse=True)
-    _, first, group = np.unique(traces.astype(np.int64) * (project.max() + 1) + project, return_index=True, return_inverse=True)
+    _, first, group = np.unique(
+        traces.astype(np.int64) * (project.max() + 1) + project, return_index=True, return_inverse=True
+    )
     return first, group
 
 
 def trace_rows(observations: pa.RecordBatch) -> pa.RecordBatch:
     """Partial rows with the schema of `TRACES`; `observations` must not be empty."""
     groups = _Groups(observations)
-    ranks = np.where(observations.column("is_root").to_numpy(zero_copy_only=False), ROOT_RANK, OTHER_RANK).astype(np.uint8)
+    ranks = np.where(observations.column("is_root").to_numpy(zero_copy_only=False), ROOT_RANK, OTHER_RANK).astype(
+        np.uint8
+    )
     first = pa.array(groups.first)
     columns: dict[str, pa.Array] = {
         "project_id": observations.column("project_id").take(first),

@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -87,3 +88,11 @@ def as_account(directory: Path) -> dict[str, Any]:
     """Arguments of `subprocess.Popen` that make a child run as whoever owns the cluster of `directory`."""
     owner_id = (directory / "data").stat().st_uid
     return {} if owner_id == os.geteuid() else {"user": owner_id}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds; an error after a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -19,7 +19,9 @@ _WORDS: Final = (
 
 def observations(count: int, *, first: int = 0, text_bytes: int = 700, received_at_ns: int = START_NS) -> Batch:
     """`count` GENERATION rows whose ids are the hex of `first`, `first + 1`, ...; input and output of `text_bytes`."""
-    return _batch("observations", (_observation(index, text_bytes) for index in range(first, first + count)), received_at_ns)
+    return _batch(
+        "observations", (_observation(index, text_bytes) for index in range(first, first + count)), received_at_ns
+    )
 
 
 def traces(count: int, *, first: int = 0, received_at_ns: int = START_NS) -> Batch:

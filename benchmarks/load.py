@@ -1,0 +1,127 @@
+"""A load generator in a process of its own: `python -m benchmarks.load` with one JSON object on standard input.
+
+Prints one JSON object: requests and spans acknowledged, seconds, and latencies. It keeps `connections` requests in
+flight, as fast as they are answered, or at `rate` requests per second.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import grpc
+import uvloop
+
+from benchmarks.fresh_ids import FreshIds
+from benchmarks.payloads import Generator
+
+_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_TEMPLATES: Final = 24
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to send: `transport` is "grpc" or "http", `endpoint` host:port; `rate` 0 = as fast as answered."""
+
+    transport: str
+    endpoint: str
+    shape: str
+    spans: int
+    connections: int
+    seconds: float
+    seed: int = 1
+    rate: float = 0.0
+
+
+@dataclass
+class Result:
+    """What came of it; a refused request is sent again, as SDKs do, and counted."""
+
+    acknowledged_requests: int = 0
+    acknowledged_spans: int = 0
+    body_bytes: int = 0
+    refused_requests: int = 0
+    seconds: float = 0.0
+    latencies_seconds: list[float] = field(default_factory=list)
+
+
+class _Http:
+    """One keep-alive connection, the least that HTTP/1.1 allows: the generator must not be what is measured."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._host, _, port = endpoint.rpartition(":")
+        self._port = int(port)
+        self._streams: Any = None
+
+    async def send(self, body: bytes) -> bool:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._streams
+        writer.write(
+            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(body) + body
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        return head.startswith(b"HTTP/1.1 200")
+
+
+class _Grpc:
+    """One channel of its own, so that several connections are spread over the processes that share the port."""
+
+    def __init__(self, endpoint: str) -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+        self._export = grpc.aio.insecure_channel(endpoint, options).unary_unary(_METHOD)
+
+    async def send(self, body: bytes) -> bool:
+        try:
+            await self._export(body)
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+        return True
+
+
+async def _sender(job: Job, client: "_Http | _Grpc", templates: list[FreshIds], until: float, result: Result) -> None:
+    number = 0
+    pause_seconds = job.connections / job.rate if job.rate else 0.0
+    due = time.perf_counter()
+    while time.perf_counter() < until:
+        body = templates[number % len(templates)].next()
+        number += 1
+        if pause_seconds:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            due += pause_seconds
+        began = time.perf_counter()
+        while not await client.send(body):
+            result.refused_requests += 1
+            await asyncio.sleep(0.05)
+        result.latencies_seconds.append(time.perf_counter() - began)
+        result.acknowledged_requests += 1
+        result.body_bytes += len(body)
+
+
+async def run(job: Job) -> Result:
+    """Send until the time is up."""
+    generator = Generator(job.seed)
+    kinds = _TEMPLATES if job.spans > 1 else _TEMPLATES * 8
+    bodies = [generator.request(job.shape, job.spans) for _ in range(kinds)]
+    result = Result()
+    began = time.perf_counter()
+    senders = []
+    for number in range(job.connections):
+        templates = [FreshIds(body, job.seed * 1000 + number) for body in bodies]
+        client = _Http(job.endpoint) if job.transport == "http" else _Grpc(job.endpoint)
+        senders.append(_sender(job, client, templates, began + job.seconds, result))
+    await asyncio.gather(*senders)
+    result.seconds = time.perf_counter() - began
+    result.acknowledged_spans = result.acknowledged_requests * job.spans
+    return result
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(run(Job(**json.load(sys.stdin)))))))

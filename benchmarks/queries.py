@@ -1,0 +1,138 @@
+"""What a person waits for: a trace by id, a list page, cost per model and day, on ten million observations.
+
+The rows are made inside ClickHouse from a seed of mapped chat spans: other ids, other times over thirty days.
+"""
+
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.measure import Figure, Report, percentile
+from benchmarks.stages import mapped_batches
+from config.models import ChdbExporterSettings
+
+_ROWS: Final = int(os.environ.get("BENCH_QUERY_ROWS", "10000000"))
+_SEED_ROWS: Final = 8192
+_DAYS: Final = 30
+_REPEATS: Final = 20
+_COPIES_AT_ONCE: Final = 16
+
+# New ids per copy, the same for all rows of a trace; times moved by a part of the thirty days.
+_COPY: Final = """
+INSERT INTO {table} ({columns})
+SELECT {expressions} FROM {table}_seed CROSS JOIN (SELECT number AS copy FROM numbers({first}, {count})) AS copies
+"""
+_TRACE_ID: Final = "lower(hex(sipHash128({column}, copy)))"
+_SPAN_ID: Final = "lower(hex(sipHash64({column}, copy)))"
+_SHIFT: Final = "toIntervalSecond(intDiv(copy * {seconds}, {copies}))"
+
+
+def queries_stage(report: Report) -> None:
+    """Median and p95 of each query over different traces and windows, warm."""
+    from exporters.chdb_store import ChdbExporter
+
+    with tempfile.TemporaryDirectory() as directory:
+        exporter = ChdbExporter("chdb", ChdbExporterSettings(path=f"{directory}/chdb", ttl_days=0))
+        exporter.open()
+        try:
+            connection = _connection(exporter)
+            for batch in mapped_batches("chat", _SEED_ROWS):
+                exporter.export(batch)
+            began = time.perf_counter()
+            _multiply(connection)
+            filled_seconds = time.perf_counter() - began
+            rows = int(_run(connection, "SELECT count() FROM observations"))
+            size_gb = _size_bytes(Path(directory)) / 1e9
+            what = f"{rows:,} observations of {_DAYS} days"
+            report.add("queries", Figure(what, f"made in {filled_seconds:.0f} s, {size_gb:.1f} GB on disk"))
+            _measure(report, connection)
+        finally:
+            exporter.close()
+
+
+def _connection(exporter: Any) -> Any:
+    import chdb
+
+    return chdb.connect(exporter.settings.path)
+
+
+def _run(connection: Any, sql: str) -> str:
+    return str(connection.query(sql, "TSV").bytes().decode()).strip()
+
+
+def _multiply(connection: Any) -> None:
+    copies = _ROWS // _SEED_ROWS
+    for table, ids in (("observation_rows", ("id", "parent_observation_id")), ("trace_rows", ())):
+        _run(connection, f"CREATE TABLE {table}_seed AS {table}")
+        _run(connection, f"INSERT INTO {table}_seed SELECT * FROM {table}")
+        columns = _run(
+            connection,
+            f"SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{table}' ORDER BY position",
+        ).split("\n")
+        expressions = ", ".join(_expression(table, column, ids, copies) for column in columns)
+        for first in range(0, copies, _COPIES_AT_ONCE):
+            count = min(_COPIES_AT_ONCE, copies - first)
+            _run(connection, _COPY.format(table=table, columns=", ".join(columns), expressions=expressions,
+                                          first=first, count=count))  # fmt: skip
+        _run(connection, f"DROP TABLE {table}_seed")
+
+
+def _expression(table: str, column: str, ids: tuple[str, ...], copies: int) -> str:
+    shift = _SHIFT.format(seconds=_DAYS * 86400, copies=copies)
+    if column == "trace_id" or (table == "trace_rows" and column == "id"):
+        return _TRACE_ID.format(column=column)
+    if column in ids:
+        return f"if({column} = '', '', {_SPAN_ID.format(column=column)})"
+    if column in ("start_time", "end_time", "timestamp"):
+        return f"{column} - {shift}"
+    return column
+
+
+def _measure(report: Report, connection: Any) -> None:
+    sample = _run(connection, "SELECT id FROM trace_rows ORDER BY cityHash64(id) LIMIT 64").split("\n")
+    chance = random.Random(1)
+
+    def day() -> str:
+        return f"toDateTime(now() - {chance.randrange(1, _DAYS) * 86400})"
+
+    queries: dict[str, Callable[[], str]] = {
+        "trace by id": lambda: f"SELECT * FROM observations WHERE trace_id = '{chance.choice(sample)}' FORMAT Null",
+        "list page": lambda: _LIST_PAGE.format(until=day()),
+        "cost per model and day": lambda: _PER_MODEL,
+    }
+    for name, make in queries.items():
+        times = [_seconds(connection, make()) for _ in range(_REPEATS)]
+        value = f"p50 {percentile(times, 0.5) * 1000:.0f} ms, p95 {percentile(times, 0.95) * 1000:.0f} ms"
+        report.add("queries", Figure(name, value, "", "p95 ≤ 500 ms"))
+
+
+_LIST_PAGE: Final = """
+WITH page AS (
+    SELECT trace_id, max(start_time) AS latest FROM observations
+    WHERE project_id = 'default' AND start_time BETWEEN {until} - INTERVAL 1 HOUR AND {until}
+    GROUP BY trace_id ORDER BY latest DESC LIMIT 50
+)
+SELECT id, timestamp, name, user_id, session_id, total_tokens, total_cost, observation_count
+FROM traces INNER JOIN trace_totals ON traces.id = trace_totals.trace_id
+WHERE id IN (SELECT trace_id FROM page) AND trace_totals.trace_id IN (SELECT trace_id FROM page)
+ORDER BY timestamp DESC FORMAT Null
+"""
+_PER_MODEL: Final = """
+SELECT toDate(start_time) AS day, model, sum(total_cost), sum(total_tokens), count()
+FROM observations WHERE project_id = 'default' AND type IN ('GENERATION', 'EMBEDDING', 'RERANKER')
+GROUP BY day, model ORDER BY day, model FORMAT Null
+"""
+
+
+def _seconds(connection: Any, sql: str) -> float:
+    began = time.perf_counter()
+    _run(connection, sql)
+    return time.perf_counter() - began
+
+
+def _size_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,101 @@
+"""The whole service, from sockets to rows that can be queried, with the load generator on the same two cores."""
+
+import subprocess
+import sys
+import threading
+import time
+from typing import Final
+
+import psutil
+
+from benchmarks.load import Job, Result
+from benchmarks.measure import Figure, Report, percentile
+from benchmarks.service import Service, running_service, send
+
+_SECONDS: Final = 10.0
+
+
+def _http(service: Service, shape: str, spans: int, **more: float) -> Job:
+    settings: dict[str, float] = {"connections": 4, "seconds": _SECONDS, **more}
+    return Job("http", f"127.0.0.1:{service.ports['http']}", shape, spans, int(settings.pop("connections")), **settings)
+
+
+def _rate(result: Result, seconds: float) -> str:
+    spans, size_bytes = result.acknowledged_spans / seconds, result.body_bytes / seconds
+    return f"{spans:,.0f} spans/s, {size_bytes / 1e6:,.1f} MB/s"
+
+
+def socket_stage(report: Report) -> None:
+    """Acknowledged, and queryable, on small, chat and large spans."""
+    bare = _bare_rate()
+    for shape, target in (("chat", "≥ 15,000 / ≥ 10,000 spans/s"), ("small", ""), ("large", "")):
+        with running_service() as service, _Memory(service) as memory:
+            idle_mb = memory.now_mb("ingest")
+            began = time.perf_counter()
+            result = send(_http(service, shape, 512))
+            service.wait_for_rows(result.acknowledged_spans)
+            seconds = time.perf_counter() - began
+        report.add("sockets", Figure(f"{shape}, 512 a request: acknowledged", _rate(result, result.seconds), "", target))
+        rate = result.acknowledged_spans / seconds
+        beside = f"bare chDB insert {bare:,.0f} rows/s ({rate / bare:.0%}, asked for 25 %)" if shape == "chat" else ""
+        report.add("sockets", Figure(f"{shape}, 512 a request: queryable", _rate(result, seconds), beside, target))
+        memory_text = f"idle {idle_mb:.0f} MB, peak {memory.peak_mb['ingest']:.0f} MB; export peak {memory.peak_mb['export']:.0f} MB"
+        report.add("sockets", Figure(f"{shape}: RSS of the ingest process", memory_text, "", "120 MB / 400 MB"))
+
+
+def ingest_stage(report: Report) -> None:
+    """The ingest half alone: acknowledged and durable, nothing exporting on the same cores; latency at half of it."""
+    with running_service(only="ingest") as service:
+        result = send(_http(service, "chat", 512))
+        rate = result.acknowledged_spans / result.seconds
+        report.add("ingest", Figure("chat, 512 a request", _rate(result, result.seconds), "", "≥ 15,000 spans/s"))
+        half = send(_http(service, "chat", 512, rate=rate / 512 / 2))
+        p50, p99 = (percentile(half.latencies_seconds, share) * 1000 for share in (0.5, 0.99))
+        report.add("ingest", Figure("reply latency at half load", f"p50 {p50:.0f} ms, p99 {p99:.0f} ms", "", "p99 ≤ 100 ms"))
+        for transport, port, target in (("grpc", "grpc", "≥ 2,000"), ("http", "http", "≥ 4,000")):
+            for spans in (1, 64):
+                job = Job(transport, f"127.0.0.1:{service.ports[port]}", "chat", spans, 64, _SECONDS)
+                result = send(job)
+                value = f"{result.acknowledged_requests / result.seconds:,.0f} requests/s, {_rate(result, result.seconds)}"
+                wanted = f"{target} requests/s" if spans == 1 else ""
+                report.add("ingest", Figure(f"{transport}, chat, {spans} a request", value, "", wanted))
+
+
+def _bare_rate() -> float:
+    """Rows per second of a bare chDB insert of such rows, in a process of its own, in this run."""
+    command = [sys.executable, "-m", "benchmarks.bare"]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+class _Memory:
+    """Watches the resident memory of the service's processes."""
+
+    def __init__(self, service: Service) -> None:
+        self._processes = {role: service.children(role) for role in ("ingest", "export")}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.peak_mb = {"ingest": 0.0, "export": 0.0}
+
+    def __enter__(self) -> "_Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def now_mb(self, role: str) -> float:
+        """Largest resident memory among the processes of a role."""
+        return max((_rss_mb(process) for process in self._processes[role]), default=0.0)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            for role in self.peak_mb:
+                self.peak_mb[role] = max(self.peak_mb[role], self.now_mb(role))
+
+
+def _rss_mb(process: psutil.Process) -> float:
+    try:
+        return process.memory_info().rss / 1e6
+    except psutil.Error:
+        return 0.0

@@ -1,0 +1,111 @@
+"""Sends spans with the OpenTelemetry SDK's own exporters, and learns what really became of them.
+
+The exporters log their failures and drop the reply, so a receiver that takes only part of a request looks like one that
+took all. Here the log is caught and the reply is read.
+"""
+
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+if TYPE_CHECKING:
+    import requests
+
+Protocol = Literal["grpc", "http/protobuf"]
+DEFAULT_ENDPOINTS: Final[dict[Protocol, str]] = {
+    "grpc": "http://127.0.0.1:4317",
+    "http/protobuf": "http://127.0.0.1:4318",
+}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_TRACES_PATH: Final = "/v1/traces"
+_CONNECT_SECONDS: Final = 5.0
+_EXPORT_SECONDS: Final = 10.0
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class SendError(Exception):
+    """The spans were not taken; the text names the place, the reason and the cure."""
+
+
+class OtlpSender:
+    """Sends batches of spans to one OTLP endpoint; each is in the receiver for good when `send` returns.
+
+    Args:
+        endpoint: `http://host:port`, `https://host:port` or `host:port`.
+        protocol: which exporter to use.
+
+    Raises:
+        SendError: the endpoint is none, or nothing listens there.
+    """
+
+    def __init__(self, endpoint: str, protocol: Protocol) -> None:
+        parts = _parsed(endpoint)
+        self._endpoint = endpoint
+        self._replies: list[ExportTraceServiceResponse] = []
+        _check_listening(parts)
+        make = _grpc_exporter if protocol == "grpc" else _http_exporter
+        self._exporter = make(parts, self._replies)
+
+    def send(self, spans: Sequence[ReadableSpan]) -> None:
+        """Send one request; raises SendError unless every span was accepted."""
+        self._replies.clear()
+        with _caught_log() as log:
+            result = self._exporter.export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            raise SendError(f"{self._endpoint} did not take the spans: {log[-1] if log else 'no reason given'}")
+        for reply in self._replies:
+            refused = reply.partial_success.rejected_spans
+            if refused:
+                raise SendError(f"{self._endpoint} refused {refused} spans: {reply.partial_success.error_message}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._exporter.shutdown()
+
+
+def _parsed(endpoint: str) -> SplitResult:
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+        if parts.scheme in _DEFAULT_PORTS and parts.hostname and (parts.port or True):
+            return parts
+    except ValueError:
+        pass
+    raise SendError(f"{endpoint!r} is no OTLP endpoint; expected one such as http://127.0.0.1:4317")
+
+
+def _check_listening(parts: SplitResult) -> None:
+    """The exporters try for ten seconds where nobody listens."""
+    address = (parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
+    try:
+        socket.create_connection(address, _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise SendError(
+            f"no receiver listens at {parts.netloc} ({error.strerror or error}); start it with `otlp-receiver run`, "
+            "or say where it is with --endpoint"
+        ) from None
+
+
+def _grpc_exporter(parts: SplitResult, replies: list[ExportTraceServiceResponse]) -> SpanExporter:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    class Exporter(OTLPSpanExporter):
+        """Keeps what the receiver answers."""
+
+        def _initialize_channel_and_stub(self) -> None:
+            super()._initialize_channel_and_stub()
+            export = self._client.Export
+            self._client = _Stub(lambda *args, **named: _kept(export(*args, **named), replies))
+
+    return Exporter(
+        endpoint=f"{parts.scheme}://{parts.netloc}",
+        insecure=parts.scheme == "http",
+        timeout=_EXPORT_SECONDS,
+        channel_options=(("grpc.enable_http_proxy", 0),) if parts.hostname in _LOOPBACK else (),
+    )

@@ -1,0 +1,191 @@
+"""`traces`: the latest ones, as a table."""
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from otlp_receiver.cli.options import AsJson, ConfigFiles, ProjectId, SqlUrl, sql_url
+from otlp_receiver.cli.output import (
+    console,
+    cost_text,
+    count_text,
+    duration_text,
+    fail,
+    one_line,
+    time_text,
+    tokens_text,
+)
+from otlp_receiver.cli.sql_client import SqlClient, SqlError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HOUR_SECONDS: Final = 3600
+# Days of data are read only as far back as it takes: most often the answer lies in the last minutes.
+_WINDOWS_SECONDS: Final = (300, _HOUR_SECONDS, 24 * _HOUR_SECONDS, 30 * 24 * _HOUR_SECONDS)
+_EVER_NS: Final = 0
+_FULL_ID_WIDTH: Final = 140
+_SHORT_ID_CHARS: Final = 8
+_TRACE_ID_CHARS: Final = 32
+
+_LATEST: Final = """
+SELECT project_id, trace_id
+FROM observations
+WHERE start_time >= fromUnixTimestamp64Nano({since_ns:Int64})
+  AND ({project:String} = '' OR project_id = {project:String})
+GROUP BY project_id, trace_id
+ORDER BY min(start_time) DESC, trace_id
+LIMIT {limit:UInt32}
+"""
+_SUMMARIES: Final = """
+SELECT
+    one.project_id AS project_id, one.id AS id, toUnixTimestamp64Nano(one.timestamp) AS start_unix_ns,
+    toUnixTimestamp64Nano(one.end_time) - toUnixTimestamp64Nano(one.timestamp) AS duration_ns,
+    one.name AS name, one.user_id AS user_id, one.session_id AS session_id, one.environment AS environment,
+    one.release AS release, one.version AS version, one.tags AS tags,
+    total.observation_count AS observations, total.model_call_count AS model_calls, total.error_count AS errors,
+    total.input_tokens AS input_tokens, total.output_tokens AS output_tokens, total.total_tokens AS total_tokens,
+    toString(total.total_cost) AS total_cost
+FROM (SELECT * FROM traces WHERE id IN {ids:Array(String)}) AS one
+INNER JOIN (SELECT * FROM trace_totals WHERE trace_id IN {ids:Array(String)}) AS total
+    ON total.project_id = one.project_id AND total.trace_id = one.id
+ORDER BY start_unix_ns DESC, id
+"""
+
+
+def traces(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
+    since: Annotated[
+        str, typer.Option(metavar="DURATION", help="Only those of so long ago, such as [bold]30m[/], [bold]2h[/], [bold]7d[/].")
+    ] = "",
+    project: ProjectId = "",
+    as_json: AsJson = False,
+    url: SqlUrl = "",
+    config: ConfigFiles = None,
+) -> None:
+    """List the latest traces.
+
+    An id may be shortened as long as it is unique: [bold]otlp-receiver trace 3f2a[/].
+
+    Examples:
+
+      otlp-receiver traces
+
+      otlp-receiver traces --since 1h --limit 100 --project default
+
+      otlp-receiver traces --json | jq -r 'select(.errors > 0) | .id'
+    """
+    since_seconds = _seconds(since) if since else None
+    try:
+        rows = latest(SqlClient.at(sql_url(url, config)), limit, project, since_seconds)
+    except SqlError as error:
+        fail(str(error))
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+    elif rows:
+        _print(rows)
+    else:
+        typer.echo(_nothing(since, project), err=True)
+
+
+def latest(client: SqlClient, limit: int, project: str, since_seconds: float | None) -> list[dict[str, Any]]:
+    """Summaries of the latest traces, newest first; raises SqlError.
+
+    First their ids, from the narrow columns of a window that widens until there are enough; then all else, for these
+    ids alone.
+    """
+    now_ns = time.time_ns()
+    windows = _WINDOWS_SECONDS if since_seconds is None else (since_seconds,)
+    starts_ns = [now_ns - int(seconds * 10**9) for seconds in windows] + [_EVER_NS] * (since_seconds is None)
+    found: list[dict[str, Any]] = []
+    for since_ns in starts_ns:
+        found = client.rows(_LATEST, since_ns=max(since_ns, _EVER_NS), project=project, limit=limit)
+        if len(found) >= limit:
+            break
+    wanted = {(row["project_id"], row["trace_id"]) for row in found}
+    rows = client.rows(_SUMMARIES, ids=sorted({trace_id for _, trace_id in wanted})) if wanted else []
+    return [row for row in rows if (row["project_id"], row["id"]) in wanted]
+
+
+def _seconds(text: str) -> float:
+    from config.values import parse_duration_seconds
+
+    days = re.fullmatch(r"(\d{1,5})d", text)
+    try:
+        return int(days[1]) * 24.0 * _HOUR_SECONDS if days else parse_duration_seconds(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a duration such as 30m, 2h or 7d, got {text!r}", param_hint="--since") from None
+
+
+def _nothing(since: str, project: str) -> str:
+    where = f" in project {project!r}" * bool(project) + f" in the last {since}" * bool(since)
+    return f"No traces{where or ' yet'}. Send one with: otlp-receiver send-sample"
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    screen = console()
+    screen.print(_table(rows, screen.width))
+
+
+def _table(rows: list[dict[str, Any]], width: int) -> "Table":
+    """Columns that are the same in every row, or have no value at all, would only take the room of the others."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    id_chars = _TRACE_ID_CHARS if width >= _FULL_ID_WIDTH else _unique_chars([row["id"] for row in rows])
+    cells = [_cells(row, id_chars) for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
+    shown = [name for name in cells[0] if name in _ALWAYS or any(row[name] for row in cells)]
+    if len({row["project_id"] for row in rows}) == 1:
+        shown.remove("project")
+    for name in shown:
+        is_number = name in _NUMBERS
+        table.add_column(
+            name,
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=_LEAST_WIDTHS.get(name),
+            ratio=None,
+        )
+    for row in cells:
+        style = "red" if row["errors"] else ""
+        table.add_row(*(Text(row[name], style if name in ("errors", "name") else "") for name in shown))
+    return table
+
+
+_NUMBERS: Final = frozenset({"spans", "tokens", "cost", "duration", "errors"})
+_ALWAYS: Final = frozenset({"time", "id", "name", "spans", "duration", "project"})
+_LEAST_WIDTHS: Final = {"name": 12}
+
+
+def _cells(row: dict[str, Any], id_chars: int) -> dict[str, str]:
+    return {
+        "time": time_text(int(row["start_unix_ns"])),
+        "id": row["id"][:id_chars],
+        "project": one_line(row["project_id"], 40),
+        "name": one_line(row["name"], 60) or "-",
+        "user": one_line(row["user_id"], 40),
+        "session": one_line(row["session_id"], 40),
+        "spans": count_text(int(row["observations"])),
+        "tokens": tokens_text(row["total_tokens"]),
+        "cost": cost_text(row["total_cost"]),
+        "duration": duration_text(int(row["duration_ns"])),
+        "errors": count_text(int(row["errors"])) if int(row["errors"]) else "",
+    }
+
+
+def _unique_chars(ids: list[str]) -> int:
+    """How many characters tell these ids apart, at least eight."""
+    ordered = sorted(set(ids))
+    longest = max((_common_chars(one, next_) for one, next_ in zip(ordered, ordered[1:], strict=False)), default=0)
+    return max(_SHORT_ID_CHARS, longest + 1)
+
+
+def _common_chars(one: str, other: str) -> int:
+    return next((index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), len(one))

@@ -1,0 +1,471 @@
+"""OTLP/gRPC on real sockets, with clients that share nothing with the server: grpcio, raw HTTP/2 frames, the OTel SDK."""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from structlog.testing import capture_logs
+
+from config.models import GrpcServerSettings
+from otlp_receiver import service
+from otlp_receiver.admission import Admission
+from otlp_receiver.grpc_server import GrpcServer
+from otlp_receiver.service import Service
+from pipelines.errors import BufferFull, Retryable
+from pipelines.ingest import Accepted, BadRequest
+from tests.support.otlp import export, span, to_protobuf
+from tests.support.receivers import (
+    EXPORT_METHODS,
+    MIB,
+    RememberingIntake,
+    grpc_channel,
+    grpc_server,
+    on_uvloop,
+    requests_counted,
+    until,
+)
+from tests.test_other_signals import logs_request, metrics_request
+
+BODY: Final = to_protobuf(export(span(), span()))
+TRACES: Final = EXPORT_METHODS["traces"]
+
+RETRIED_AFTER_SHUTDOWN: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+"""What gRPC answers calls that it has not begun with; clients retry both (OTLP specification, "Failures")."""
+
+
+def retry_seconds(error: grpc.RpcError) -> float | None:
+    """The wait that RetryInfo asks for, None without RetryInfo."""
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    if details is None:
+        return None
+    status, retry_info = Status.FromString(details), RetryInfo()
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    assert status.details[0].Unpack(retry_info)
+    return float(retry_info.retry_delay.ToTimedelta().total_seconds())
+
+
+async def refusal(channel: Any, body: bytes, method: str = TRACES, **options: Any) -> grpc.aio.AioRpcError:
+    """The error that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(method)(body, **options)
+    return caught.value
+
+
+# --- what is taken ---------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_request_as_the_intake_sees_it() -> None:
+    """The intake gets the bytes that were sent; the reply has no bytes at all, so partial success is unset."""
+    intake = RememberingIntake()
+    started_ns = time.time_ns()
+    async with grpc_server(intake) as server, grpc_channel(server) as channel:
+        assert await channel.unary_unary(TRACES)(BODY) == b""
+        assert await channel.unary_unary(TRACES)(b"") == b""
+
+    first, empty = intake.consumed
+    assert (first.body, first.encoding, first.project_id, empty.body) == (BODY, "protobuf", "default", b"")
+    assert started_ns <= first.received_at_ns <= time.time_ns()
+
+
+@on_uvloop
+async def test_generated_stubs() -> None:
+    """The published service stubs of all three signals work."""
+    intake = RememberingIntake(answer=Accepted(1, 2, "spans[0].traceId: 15 bytes"))
+    async with grpc_server(intake) as server, grpc_channel(server) as channel:
+        traces = await TraceServiceStub(channel).Export(ExportTraceServiceRequest.FromString(BODY))
+        logs = await LogsServiceStub(channel).Export(logs_request([[2, 1]]))
+        metrics = await MetricsServiceStub(channel).Export(metrics_request(2))
+        no_logs = await LogsServiceStub(channel).Export(logs_request([]))
+
+    assert traces.partial_success.rejected_spans == 2
+    assert traces.partial_success.error_message == "spans[0].traceId: 15 bytes"
+    assert logs.partial_success.rejected_log_records == 3
+    assert metrics.partial_success.rejected_data_points == 0
+    assert "10 metric points" in metrics.partial_success.error_message
+    assert no_logs == ExportLogsServiceResponse()
+
+
+@pytest.mark.parametrize("compression", list(grpc.Compression))
+@on_uvloop
+async def test_compression(compression: grpc.Compression) -> None:
+    """Every compression that gRPC has arrives decompressed, up to the size limit."""
+    intake = RememberingIntake()
+    body = bytes(range(256)) * (4 * MIB // 256)
+    async with grpc_server(intake, max_mib=4) as server, grpc_channel(server) as channel:
+        await channel.unary_unary(TRACES)(body, compression=compression)
+
+    assert [request.body for request in intake.consumed] == [body]
+
+
+@pytest.mark.parametrize("compression", list(grpc.Compression))
+@on_uvloop
+async def test_real_sdk(compression: grpc.Compression) -> None:
+    """Spans of the OpenTelemetry SDK arrive."""
+    intake = RememberingIntake()
+
+    def trace(endpoint: str) -> None:
+        provider = TracerProvider()
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True, compression=compression)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        for index in range(10):
+            provider.get_tracer("tests").start_span(f"span {index}").end()
+        assert provider.force_flush()
+        provider.shutdown()
+
+    async with grpc_server(intake) as server:
+        await asyncio.to_thread(trace, server.endpoints[0])
+
+    spans = ExportTraceServiceRequest.FromString(intake.consumed[0].body).resource_spans[0].scope_spans[0].spans
+    assert [each.name for each in spans] == [f"span {index}" for index in range(10)]
+
+
+@on_uvloop
+async def test_many_at_once() -> None:
+    """A thousand requests at once on one connection are all answered."""
+    intake = RememberingIntake()
+    async with grpc_server(intake) as server, grpc_channel(server) as channel:
+        call = channel.unary_unary(TRACES)
+        await asyncio.gather(*(call(b"%d" % number) for number in range(1000)))
+
+    assert {request.body for request in intake.consumed} == {b"%d" % number for number in range(1000)}
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message", "retry", "outcome"),
+    [
+        (BadRequest("spans[3].traceId: 15 bytes"), "INVALID_ARGUMENT", "spans[3].traceId: 15 bytes", None, "bad_body"),
+        (BufferFull("the buffer is full"), "UNAVAILABLE", "the buffer is full", 1, "not_stored"),
+        (Retryable("Platte läuft über: 100 %"), "UNAVAILABLE", "Platte läuft über: 100 %", 1, "not_stored"),
+        (RuntimeError("secret of ours"), "UNAVAILABLE", "the receiver failed", 1, "our_fault"),
+        (BadRequest("é" * 100_000), "INVALID_ARGUMENT", "é" * 512, None, "bad_body"),
+    ],
+    ids=["bad request", "buffer full", "not ascii", "our fault", "endless message"],
+)
+@on_uvloop
+async def test_refusals_by_the_intake(
+    error: Exception, code: str, message: str, retry: float | None, outcome: str
+) -> None:
+    """Each kind of failure has its row: code, message, RetryInfo when it helps, and never INTERNAL."""
+    counted = requests_counted("grpc", "traces", outcome)
+    with capture_logs() as logs:
+        async with grpc_server(RememberingIntake(answer=error)) as server, grpc_channel(server) as channel:
+            caught = await refusal(channel, b"", metadata=[("authorization", "Bearer secret")])
+
+    assert caught.code() is grpc.StatusCode[code]
+    assert caught.details().startswith(message)
+    assert retry_seconds(caught) == retry
+    assert requests_counted("grpc", "traces", outcome) == counted + 1
+    assert [log["exc_info"] for log in logs] == ([error] if outcome == "our_fault" else [])
+    assert "Bearer" not in repr(logs)
+
+
+@pytest.mark.parametrize(
+    ("body", "compression"),
+    [
+        (bytes(MIB + 1), grpc.Compression.NoCompression),
+        (bytes(128 * MIB), grpc.Compression.Gzip),
+        (bytes(128 * MIB), grpc.Compression.Deflate),
+    ],
+    ids=["plain", "gzip bomb", "deflate bomb"],
+)
+@on_uvloop
+async def test_too_large(body: bytes, compression: grpc.Compression) -> None:
+    """A message above the limit, counted after decompression, is refused for good; peer and limit are logged."""
+    intake, admission = RememberingIntake(), Admission(64 * MIB)
+    with capture_logs() as logs:
+        async with (
+            grpc_server(intake, max_mib=1, admission=admission) as server,
+            grpc_channel(server) as channel,
+        ):
+            caught = await refusal(channel, body, compression=compression)
+            await until(lambda: bool(logs))
+            assert await channel.unary_unary(TRACES)(BODY) == b""
+
+    assert caught.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert retry_seconds(caught) is None
+    assert (logs[0]["peer"].startswith("ipv4:127.0.0.1:"), logs[0]["limit_bytes"]) == (True, MIB)
+    assert [request.body for request in intake.consumed] == [BODY]
+    assert admission.held_bytes == 0
+
+
+@pytest.mark.parametrize("method", ["/opentelemetry.proto.collector.trace.v1.TraceService/Import", "/no.Service/Export"])
+@on_uvloop
+async def test_unknown_methods(method: str) -> None:
+    """What is not served is UNIMPLEMENTED."""
+    async with grpc_server(RememberingIntake()) as server, grpc_channel(server) as channel:
+        assert (await refusal(channel, BODY, method)).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@on_uvloop
+async def test_bad_logs_and_metrics() -> None:
+    """Garbage is refused for every signal."""
+    async with grpc_server(RememberingIntake()) as server, grpc_channel(server) as channel:
+        for signal in ("logs", "metrics"):
+            caught = await refusal(channel, b"garbage", EXPORT_METHODS[signal])
+            assert caught.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# --- raw HTTP/2: what no gRPC library would send ------------------------------------------------------------------------
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """RFC 9113 section 4.1."""
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def headers_frame(**more: str) -> bytes:
+    """Headers of an export call, as literals without indexing or Huffman coding (RFC 7541 section 6.2.2)."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": TRACES,
+        ":authority": "x",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    } | {name.replace("_", "-"): value for name, value in more.items()}
+    block = b"".join(
+        bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in fields.items()
+    )
+    return frame(1, 4, 1, block)
+
+
+def message_frame(body: bytes, *, compressed: bool) -> bytes:
+    """One gRPC message that ends its stream."""
+    return frame(0, 1, 1, struct.pack(">?I", compressed, len(body)) + body)
+
+
+async def raw_status(server: GrpcServer, data: bytes) -> int:
+    """The grpc-status of the one call whose frames are `data`."""
+    host, port = server.endpoints[0].rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + data)
+    received = b""
+    try:
+        while b"grpc-status" not in received or received.endswith(b"grpc-status"):
+            chunk = await reader.read(65536)
+            assert chunk, f"connection closed after {received!r}"
+            received += chunk
+    finally:
+        writer.close()
+    _, _, value = received.partition(b"grpc-status")
+    return int(value[1 : 1 + value[0]])
+
+
+@on_uvloop
+async def test_raw_client_is_right() -> None:
+    """The raw client of the next tests speaks the protocol: a call of its is taken."""
+    intake = RememberingIntake()
+    async with grpc_server(intake) as server:
+        assert await raw_status(server, headers_frame() + message_frame(BODY, compressed=False)) == 0
+
+    assert [request.body for request in intake.consumed] == [BODY]
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
+@on_uvloop
+async def test_messages_that_cannot_be_decompressed(encoding: str) -> None:
+    """An unknown encoding and a broken stream are refused for good by gRPC itself; the next call is not harmed."""
+    intake = RememberingIntake()
+    call = headers_frame(grpc_encoding=encoding) + message_frame(b"not compressed at all", compressed=True)
+    async with grpc_server(intake) as server, grpc_channel(server) as channel:
+        assert await raw_status(server, call) == grpc.StatusCode.INTERNAL.value[0]
+        assert await channel.unary_unary(TRACES)(BODY) == b""
+
+    assert len(intake.consumed) == 1
+
+
+@on_uvloop
+async def test_no_message_at_all() -> None:
+    """A call that ends before its message is refused for good."""
+    intake = RememberingIntake()
+    async with grpc_server(intake) as server:
+        status = await raw_status(server, headers_frame() + frame(0, 1, 1, b""))
+
+    assert status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert not intake.consumed
+
+
+@on_uvloop
+async def test_slow_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that does not arrive in time gives its place back; the sender may try again."""
+    monkeypatch.setattr(service, "_BODY_TIMEOUT_SECONDS", 0.05)
+    intake, admission = RememberingIntake(), Admission(MIB)
+    async with grpc_server(intake, admission=admission) as server:
+        half = frame(0, 0, 1, struct.pack(">?I", False, 1000) + b"only this")
+        assert await raw_status(server, headers_frame() + half) == grpc.StatusCode.UNAVAILABLE.value[0]
+
+    assert not intake.consumed
+    assert admission.held_bytes == 0
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\0" * 1000])
+@on_uvloop
+async def test_what_is_no_http2(data: bytes) -> None:
+    """Other protocols are cut off, and harm nobody."""
+    async with grpc_server(RememberingIntake()) as server, grpc_channel(server) as channel:
+        host, port = server.endpoints[0].rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(data)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        assert await channel.unary_unary(TRACES)(BODY) == b""
+
+
+# --- admission and vanishing senders -------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_memory_full() -> None:
+    """Without room a request is refused at once, with RetryInfo, and taken when there is room again."""
+    intake, admission = RememberingIntake(), Admission(2 * MIB)
+    intake.gate.clear()
+    async with grpc_server(intake, admission=admission) as server, grpc_channel(server) as channel:
+        call = channel.unary_unary(TRACES)
+        first = asyncio.ensure_future(call(bytes(MIB)))
+        await intake.arrived.wait()
+        caught = await refusal(channel, bytes(MIB + 1))
+        assert (caught.code(), retry_seconds(caught)) == (grpc.StatusCode.UNAVAILABLE, 1)
+
+        intake.gate.set()
+        await first
+        await call(bytes(MIB + 1))
+
+    assert admission.held_bytes == 0
+    assert len(intake.consumed) == 2
+
+
+@on_uvloop
+async def test_memory_is_shared_by_both_transports() -> None:
+    """What one transport holds, the other cannot have."""
+    admission = Admission(MIB)
+    async with grpc_server(RememberingIntake(), admission=admission) as server, grpc_channel(server) as channel:
+        with admission.lease() as elsewhere:
+            elsewhere.hold(MIB)
+            assert (await refusal(channel, b"")).code() is grpc.StatusCode.UNAVAILABLE
+        assert await channel.unary_unary(TRACES)(b"") == b""
+
+
+@on_uvloop
+async def test_sender_cancels() -> None:
+    """A cancelled call ends in the intake too, and gives its bytes back."""
+    intake, admission = RememberingIntake(), Admission(MIB)
+    intake.gate.clear()
+    counted = requests_counted("grpc", "traces", "cancelled")
+    async with grpc_server(intake, admission=admission) as server, grpc_channel(server) as channel:
+        call = channel.unary_unary(TRACES)(BODY)
+        await intake.arrived.wait()
+        call.cancel()
+        await until(lambda: admission.held_bytes == 0)
+        intake.gate.set()
+
+    assert not intake.consumed
+    assert requests_counted("grpc", "traces", "cancelled") == counted + 1
+
+
+# --- life cycle ------------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_port_in_use() -> None:
+    """A port that another program has is an OSError that names it; a second process of the service may share it."""
+    service_of_none = Service(RememberingIntake(), Admission(MIB), "otlp", "grpc")
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        endpoint = "127.0.0.1:{}".format(foreign.getsockname()[1])
+        refused = GrpcServer(GrpcServerSettings(endpoint=endpoint), service_of_none)
+        with pytest.raises(OSError, match=f"cannot listen on {endpoint}"):
+            await refused.start()
+        await refused.shutdown(1)
+
+    async with grpc_server(RememberingIntake()) as server:
+        twin = GrpcServer(GrpcServerSettings(endpoint=server.endpoints[0]), service_of_none)
+        await twin.start()
+        assert twin.endpoints == server.endpoints
+        await twin.shutdown(1)
+
+
+@on_uvloop
+async def test_shutdown_finishes_what_is_in_flight() -> None:
+    """In-flight requests are answered, new ones and new connections are told to go elsewhere."""
+    intake = RememberingIntake()
+    intake.gate.clear()
+    async with grpc_server(intake) as server, grpc_channel(server) as busy, grpc_channel(server) as late:
+        first = asyncio.ensure_future(busy.unary_unary(TRACES)(BODY))
+        await intake.arrived.wait()
+        ending = asyncio.create_task(server.shutdown(30))
+        while True:  # until the server has begun to refuse
+            try:
+                await late.unary_unary(TRACES)(b"new", timeout=0.05)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:
+                    break
+        intake.gate.set()
+        assert await first == b""
+        await ending
+
+    assert BODY in [request.body for request in intake.consumed]
+
+
+@on_uvloop
+async def test_shutdown_has_a_deadline() -> None:
+    """What cannot end in time is cancelled, and is not taken in afterwards."""
+    intake, admission = RememberingIntake(), Admission(MIB)
+    intake.gate.clear()
+    async with grpc_server(intake, admission=admission) as server, grpc_channel(server) as channel:
+        call = asyncio.ensure_future(channel.unary_unary(TRACES)(BODY))
+        await intake.arrived.wait()
+        await server.shutdown(0.01)
+        intake.gate.set()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+
+    assert not intake.consumed
+    assert admission.held_bytes == 0
+
+
+@on_uvloop
+async def test_shutdown_under_traffic() -> None:
+    """Every request answered OK was taken in, and nothing is taken in once shutdown has returned."""
+    intake = RememberingIntake()
+    acknowledged: list[bytes] = []
+
+    async def send_until_refused(server: GrpcServer, sender: int) -> None:
+        async with grpc_channel(server) as channel:
+            call = channel.unary_unary(TRACES)
+            for number in range(1_000_000):
+                body = b"%d.%d" % (sender, number)
+                try:
+                    await call(body)
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() in RETRIED_AFTER_SHUTDOWN  # noqa: PT017 - the call may also succeed
+                    return
+                acknowledged.append(body)
+
+    async with grpc_server(intake) as server:
+        senders = [asyncio.create_task(send_until_refused(server, sender)) for sender in range(8)]
+        await until(lambda: len(intake.consumed) > 300)
+        await server.shutdown(10)
+        consumed = {request.body for request in intake.consumed}
+        await asyncio.gather(*senders)
+
+    assert set(acknowledged) <= consumed
+    assert len(intake.consumed) == len(consumed)
