@@ -109,15 +109,11 @@ async def run(job: Job) -> Result:
     """Send until the time is up."""
     generator = Generator(job.seed)
     kinds = _TEMPLATES if job.spans > 1 else _TEMPLATES * 8
-    bodies = [generator.request(job.shape, job.spans) for _ in range(kinds)]
+    templates = [FreshIds(generator.request(job.shape, job.spans), number) for number in range(kinds)]
     result = Result()
+    clients = [_Http(job.endpoint) if job.transport == "http" else _Grpc(job.endpoint) for _ in range(job.connections)]
     began = time.perf_counter()
-    senders = []
-    for number in range(job.connections):
-        templates = [FreshIds(body, job.seed * 1000 + number) for body in bodies]
-        client = _Http(job.endpoint) if job.transport == "http" else _Grpc(job.endpoint)
-        senders.append(_sender(job, client, templates, began + job.seconds, result))
-    await asyncio.gather(*senders)
+    await asyncio.gather(*(_sender(job, client, templates, began + job.seconds, result) for client in clients))
     result.seconds = time.perf_counter() - began
     result.acknowledged_spans = result.acknowledged_requests * job.spans
     return result

@@ -8,7 +8,7 @@ from config.errors import ConfigError, ConfigErrors
 from config.expansion import expand
 from config.models import SECTIONS, Config, MetadataSettings, ServiceSettings, Settings
 from config.resources import check_resources
-from config.sources import merged_sources
+from config.sources import DEFAULTS, merged_sources, override_name
 from config.validation import components, unknown_sections, validated
 from config.wiring import check_references, used_ids
 from config.yaml_tree import Mapping, Scalar, find, is_empty
@@ -31,7 +31,7 @@ def load(sources: Sequence[str | Path] = (), overrides: Sequence[str] = ()) -> C
     root = merged_sources(sources, overrides, problems)
     config = _checked(root, problems) if root else None
     if config is None or problems:
-        order = [str(source) for source in sources]
+        order = [*(map(str, sources) if sources else [DEFAULTS]), *map(override_name, overrides)]
         raise ConfigErrors(sorted(dict.fromkeys(problems), key=lambda problem: _position(problem, order)))
     return config
 
@@ -83,5 +83,5 @@ def _running(
 
 
 def _position(problem: ConfigError, order: list[str]) -> tuple[int, int, int]:
-    """Sources in the order given, overrides last."""
-    return (order.index(problem.file) if problem.file in order else len(order), problem.line, problem.column)
+    """Sources in the order given, then overrides."""
+    return order.index(problem.file), problem.line, problem.column

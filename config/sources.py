@@ -61,6 +61,11 @@ def merged_sources(
     return reduce(_merge, mappings) if mappings and len(mappings) == len(told) else None
 
 
+def override_name(override: str) -> str:
+    """What messages call an override."""
+    return f"--set {override.partition('=')[0]}"
+
+
 def _decoded(body: bytes) -> str:
     try:
         return body.decode("utf-8-sig")
@@ -79,11 +84,17 @@ def _source(location: str, problems: list[ConfigError]) -> Node:
     if scheme == "yaml":
         return _unflattened(parse(rest, location, problems))
     try:
-        text = _variable(rest) if scheme == "env" else read_text(location.removeprefix("file:"))
+        text = _variable(rest) if scheme == "env" else read_text(_path(location))
     except UnreadableError as error:
         problems.append(Mark(location).error("", f"cannot be read: {error}"))
         return Broken(Mark(location))
     return parse(text, location, problems)
+
+
+def _path(location: str) -> str:
+    if location.startswith(("http://", "https://")):
+        raise UnreadableError("only files, env: and yaml: are read")
+    return location.removeprefix("file:")
 
 
 def _variable(name: str) -> str:
@@ -105,7 +116,7 @@ def _unflattened(tree: Node) -> Node:
 def _override(override: str, problems: list[ConfigError]) -> Node:
     """`a.b.c=value` as a tree; the value is YAML."""
     key, equals, text = override.partition("=")
-    mark = Mark(f"--set {key}")
+    mark = Mark(override_name(override))
     path = key.strip().split(".")
     if not equals or not all(path) or len(path) > MAX_DEPTH:
         problems.append(mark.error("", "expected key.key=value, such as service.workers=2"))

@@ -144,11 +144,16 @@ def _message(detail: ErrorDetails, node: Node) -> str:
             f" (from {node.origin})" if is_empty(node) and node.origin else ""
         )
     template = _EXPECTED.get(kind)
-    message = template.format(**detail.get("ctx", {})) if template else detail["msg"]
+    message = template.format(**_context(detail)) if template else detail["msg"]
     if kind == "literal_error":
         return message + _got(given, node) + did_you_mean(str(given), _VALUE.findall(message))
     whole = kind == "value_error" and isinstance(given, dict)
     return message + ("" if whole else _got(given, node)) + _cure(kind, given)
+
+
+def _context(detail: ErrorDetails) -> dict[str, Any]:
+    """What pydantic adds to an error; a bound of 1.0 is written 1."""
+    return {name: f"{value:g}" if isinstance(value, float) else value for name, value in detail.get("ctx", {}).items()}
 
 
 def _cure(kind: str, given: Any) -> str:

@@ -53,7 +53,7 @@ def parse_duration_seconds(value: Any) -> float:
     text = str(value)
     if text == "0":
         return 0.0
-    parts = _PART.findall(text) if len(text) <= _LONGEST_TEXT and re.match(_DURATION_PATTERN, text) else []
+    parts = _PART.findall(text) if len(text) <= _LONGEST_TEXT and re.fullmatch(_DURATION_PATTERN[1:-1], text) else []
     duration_ns = sum(Decimal(number) * _UNIT_NS[unit] for number, unit in parts)
     if not parts or duration_ns > _LONGEST_NS:
         raise ValueError("expected a duration such as 300ms, 5s or 1m30s")

@@ -8,7 +8,7 @@ from typing import Final
 
 from config.errors import ConfigError, did_you_mean, join_path
 from config.values import parse_component_id
-from config.yaml_tree import Mapping, Node, Scalar, Sequence, find
+from config.yaml_tree import Mapping, Node, Scalar, Sequence, find, is_empty
 
 _SECTION_OF: Final = {
     "receivers": "receivers",
@@ -56,6 +56,8 @@ def used_ids(root: Mapping) -> dict[str, tuple[str, ...]]:
 
 def _check_ids(root: Mapping, section: str, path: str, items: list[Scalar], problems: list[ConfigError]) -> None:
     body = _at(root, section)
+    if body is not None and not isinstance(body, Mapping) and not is_empty(body):
+        return  # reported already; what it would have held is not known
     configured = body.entries if isinstance(body, Mapping) else {}
     kind = section.removesuffix("s")
     seen: set[str] = set()

@@ -50,8 +50,8 @@ def parse(text: str, file: str, problems: list[ConfigError]) -> Node:
         place = Mark(file, mark.line + 1, mark.column + 1) if mark else Mark(file, 1, 1)
         problems.append(place.error("", _syntax_message(error, text)))
     except ReaderError as error:
-        line, column = position(text, error.position)
-        problems.append(Mark(file, line, column).error("", f"not valid YAML: character {error.character!r}"))
+        message = f"not valid YAML: control character {chr(error.character)!a}"
+        problems.append(Mark(file, *position(text, error.position)).error("", message))
     except (YAMLError, ValueError, AssertionError) as error:  # the parser's own faults on impossible escapes, versions
         problems.append(Mark(file, 1, 1).error("", f"not valid YAML: {error}"))
     return Broken(Mark(file, 1, 1))

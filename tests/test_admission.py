@@ -1,5 +1,7 @@
 """Admission by bytes."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +17,10 @@ def test_bytes_are_given_back() -> None:
     """A lease holds what it was told, and everything is given back when it ends, by an error too."""
     admission = Admission(MIB)
 
-    with pytest.raises(ValueError, match="boom"), admission.lease() as lease:
+    with suppress(ValueError), admission.lease() as lease:
         lease.hold(500_000)
         assert admission.held_bytes == 500_000
-        raise ValueError("boom")
+        raise ValueError
 
     assert admission.held_bytes == 0
 

@@ -6,302 +6,133 @@ import pytest
 
 from config import ConfigErrors, load
 from config.errors import Mark
+from tests.support.bad_configs import BAD
 from tests.support.configs import MINIMAL, told
-
-
-def with_line(line: str) -> str:
-    """The smallest configuration with a last line."""
-    return f"{MINIMAL}{line}\n"
-
-
-# The smallest configuration has nine lines: what is appended is line 10.
-BAD: dict[str, tuple[str, list[str]]] = {
-    "unknown section": (
-        with_line("reciever: {}"),
-        ["my.yaml:10:1: reciever: unknown key (did you mean 'receivers'?)"],
-    ),
-    "section of the Collector": (
-        with_line("connectors: {}"),
-        ["my.yaml:10:1: connectors: unknown key: this receiver has one signal and needs none"],
-    ),
-    "unknown key": (
-        MINIMAL.replace("http:}", "htttp:}"),
-        ["my.yaml:2:29: receivers::otlp::protocols::htttp: unknown key (did you mean 'http'?)"],
-    ),
-    "unknown key, nothing near": (
-        MINIMAL.replace("grpc:,", "grpc: {tls: {}},"),
-        [
-            "my.yaml:2:29: receivers::otlp::protocols::grpc::tls: unknown key "
-            "(valid keys: endpoint, max_recv_msg_size_mib)"
-        ],
-    ),
-    "key of the Collector": (
-        MINIMAL.replace("debug:", "debug: {sending_queue: {}}"),
-        [
-            "my.yaml:6:11: exporters::debug::sending_queue: "
-            "unknown key: the pipeline's buffer is the queue, and it is durable"
-        ],
-    ),
-    "unknown type": (
-        MINIMAL.replace("  debug:", "  debug:\n  flie/a:"),
-        [
-            'my.yaml:7:3: exporters::flie/a: unknown type: "flie" for id: "flie/a" '
-            "(valid values: [chdb, debug, file]) (did you mean 'file'?)"
-        ],
-    ),
-    "type of the Collector": (
-        with_line("processors: {batch: {timeout: 1s}}"),
-        [
-            'my.yaml:10:14: processors::batch: unknown type: "batch": '
-            "not needed: exporters take large blocks from the durable buffer"
-        ],
-    ),
-    "no component id": (
-        with_line('processors: {redaction/: , "redaction/a b": , 5: , "redaction/$": }'),
-        [
-            f"my.yaml:10:{column}: processors::{name}: "
-            "expected a component id: type or type/name, without spaces and symbols"
-            for column, name in ((14, "redaction/"), (28, "redaction/a b"), (47, "5"), (52, "redaction/$"))
-        ],
-    ),
-    "wrong types": (
-        with_line("  workers: many\n  shutdown_timeout: 5\n  telemetry: 7\n  extensions: all\nmetadata: [a]"),
-        [
-            "my.yaml:10:12: service::workers: expected a whole number, got 'many'",
-            "my.yaml:11:21: service::shutdown_timeout: expected a duration such as 300ms, 5s or 1m30s, got '5'",
-            "my.yaml:12:14: service::telemetry: expected a mapping, got 7",
-            "my.yaml:13:15: service::extensions: expected a list, got 'all' (write [all])",
-            'my.yaml:13:15: service::extensions: references extension "all" which is not configured',
-            "my.yaml:14:11: metadata: expected a mapping, got a list",
-        ],
-    ),
-    "no whole numbers": (
-        MINIMAL.replace("local:\n", "local: {max_size_mib: true}\n  local/2: {max_size_mib: '5'}\n").replace(
-            "debug:\n", "debug: {block: {max_rows: 1.0, max_size_mib: 0}}\n"
-        ),
-        [
-            "my.yaml:4:25: buffers::local::max_size_mib: expected a whole number, got true",
-            "my.yaml:5:27: buffers::local/2::max_size_mib: expected a whole number, got '5'",
-            "my.yaml:7:28: exporters::debug::block::max_rows: expected a whole number, got 1.0",
-            "my.yaml:7:47: exporters::debug::block::max_size_mib: must be greater than 0, got 0",
-        ],
-    ),
-    "not text": (
-        with_line("metadata: {directory: 5}\nprocessors: {redaction: {mask: no, blocked_values: [null, '(a']}}"),
-        [
-            "my.yaml:10:23: metadata::directory: expected text, got 5 (write it in quotes)",
-            "my.yaml:11:53: processors::redaction::blocked_values[0]: expected text, got nothing",
-            "my.yaml:11:59: processors::redaction::blocked_values[1]: "
-            "not a regular expression in RE2's syntax: missing ), got '(a'",
-        ],
-    ),
-    "none of the values": (
-        MINIMAL.replace("debug:", "debug: {verbosity: detaled}"),
-        [
-            "my.yaml:6:22: exporters::debug::verbosity: must be one of 'basic', 'normal' or 'detailed', "
-            "got 'detaled' (did you mean 'detailed'?)"
-        ],
-    ),
-    "out of bounds": (
-        MINIMAL.replace(
-            "debug:", "debug: {retry_on_failure: {multiplier: .5, randomization_factor: 2, max_interval: 0s}}"
-        ).replace("local:\n", "local: {max_size_mib: 9999999999}\n"),
-        [
-            "my.yaml:4:25: buffers::local::max_size_mib: must be less than 2147483648, got 9999999999",
-            "my.yaml:6:42: exporters::debug::retry_on_failure::multiplier: must be at least 1, got 0.5",
-            "my.yaml:6:68: exporters::debug::retry_on_failure::randomization_factor: must be at most 1, got 2",
-            "my.yaml:6:85: exporters::debug::retry_on_failure::max_interval: must be greater than 0, got '0s'",
-        ],
-    ),
-    "no endpoint": (
-        with_line("extensions: {health_check: {endpoint: 13133}, health_check/b: {endpoint: '::1:80'}}"),
-        [
-            "my.yaml:10:39: extensions::health_check::endpoint: "
-            "expected host:port such as 127.0.0.1:4317 or [::1]:4317, got 13133",
-            "my.yaml:10:74: extensions::health_check/b::endpoint: "
-            "expected host:port such as 127.0.0.1:4317 or [::1]:4317, got '::1:80'",
-        ],
-    ),
-    "no protocol": (
-        MINIMAL.replace("{protocols: {grpc:, http:}}", "{protocols: {}}\n  otlp/b:"),
-        [
-            "my.yaml:2:21: receivers::otlp::protocols: "
-            "must specify at least one protocol when using the OTLP receiver: grpc or http",
-            "my.yaml:3:3: receivers::otlp/b::protocols: "
-            "must specify at least one protocol when using the OTLP receiver: grpc or http",
-        ],
-    ),
-    "required keys": (
-        MINIMAL.replace("debug:", "debug:\n  file:\n  file/b: {path: ''}"),
-        [
-            "my.yaml:7:3: exporters::file::path: is required",
-            "my.yaml:8:18: exporters::file/b::path: must not be empty, got ''",
-        ],
-    ),
-    "a DSN, not shown": (
-        with_line("metadata: {postgres: 'mysql://root:hunter2@db'}"),
-        [
-            "my.yaml:10:22: metadata::postgres: "
-            "expected `embedded` or a DSN such as postgresql://user@host/database"
-        ],
-    ),
-    "dangling ids": (
-        MINIMAL.replace("{receivers: [otlp]", "{receivers: [otpl], processors: [redaction]").replace(
-            "buffer: local", "buffer: lokal"
-        ).replace("[debug]}", "[kafka]}\n  extensions: [health_check]"),
-        [
-            'my.yaml:9:26: service::pipelines::traces: references receiver "otpl" which is not configured '
-            "(did you mean 'otlp'?)",
-            'my.yaml:9:46: service::pipelines::traces: references processor "redaction" which is not configured',
-            'my.yaml:9:66: service::pipelines::traces: references buffer "lokal" which is not configured '
-            "(did you mean 'local'?)",
-            'my.yaml:9:85: service::pipelines::traces: references exporter "kafka" which is not configured',
-            'my.yaml:10:16: service::extensions: references extension "health_check" which is not configured',
-        ],
-    ),
-    "listed twice": (
-        MINIMAL.replace("[otlp]", "[otlp, otlp], processors: [redaction, redaction]").replace(
-            "[debug]}", "[debug, debug]}\n  extensions: [health_check, health_check]"
-        )
-        + "processors: {redaction: }\nextensions: {health_check: }\n",
-        [
-            'my.yaml:9:32: service::pipelines::traces: references receiver "otlp" twice',
-            'my.yaml:9:63: service::pipelines::traces: references processor "redaction" twice',
-            'my.yaml:9:109: service::pipelines::traces: references exporter "debug" twice',
-            'my.yaml:10:30: service::extensions: references extension "health_check" twice',
-        ],
-    ),
-    "claimed twice": (
-        with_line("    traces/b: {receivers: [otlp], buffer: local, exporters: [debug]}"),
-        [
-            'my.yaml:10:28: service::pipelines::traces/b: references receiver "otlp" which service::pipelines::traces '
-            "has: a receiver belongs to one pipeline, configure another such as otlp/2",
-            'my.yaml:10:43: service::pipelines::traces/b: references buffer "local" which service::pipelines::traces '
-            "has: a buffer belongs to one pipeline, configure another such as local/2",
-        ],
-    ),
-    "no pipeline of traces": (
-        MINIMAL.replace("traces:", "trace:"),
-        ["my.yaml:9:5: service::pipelines::trace: a pipeline is named traces or traces/name (did you mean 'traces'?)"],
-    ),
-    "another signal": (
-        MINIMAL.replace("traces:", "logs/app:"),
-        ["my.yaml:9:5: service::pipelines::logs/app: a pipeline is named traces or traces/name"],
-    ),
-    "empty pipeline": (
-        MINIMAL.replace("{receivers: [otlp], buffer: local, exporters: [debug]}", "{receivers: []}"),
-        [
-            "my.yaml:9:5: service::pipelines::traces::buffer: must have a buffer: name one of the buffers section",
-            "my.yaml:9:5: service::pipelines::traces::exporters: must have at least one exporter",
-            "my.yaml:9:25: service::pipelines::traces::receivers: must have at least one receiver",
-        ],
-    ),
-    "no pipelines": (
-        MINIMAL.partition("    traces")[0],
-        ["my.yaml:8:3: service::pipelines: service must have at least one pipeline"],
-    ),
-    "no sections": (
-        "processors: {}\nexporters:\n",
-        [
-            "my.yaml:1:1: receivers: no receiver configuration specified in config",
-            "my.yaml:1:1: buffers: no buffer configuration specified in config",
-            "my.yaml:1:1: service::pipelines: service must have at least one pipeline",
-            "my.yaml:2:1: exporters: no exporter configuration specified in config",
-        ],
-    ),
-    "sections that are none": (
-        with_line("processors: [redaction]\nextensions: health_check"),
-        [
-            "my.yaml:10:13: processors: expected a mapping of component ids, got a list",
-            "my.yaml:11:13: extensions: expected a mapping of component ids, got 'health_check'",
-        ],
-    ),
-    "SQL without a store": (
-        with_line("extensions:\n  sql_http:"),
-        ["my.yaml:11:3: extensions::sql_http: needs a chdb exporter in a pipeline: it serves the embedded store"],
-    ),
-    "equal endpoints": (
-        MINIMAL.replace("grpc:,", "grpc: {endpoint: '0.0.0.0:8888'},")
-        + "extensions: {health_check: {endpoint: 'localhost:4318'}}\n",
-        [
-            "my.yaml:10:39: extensions::health_check::endpoint: "
-            "endpoint localhost:4318 is taken by receivers::otlp::protocols::http::endpoint",
-            "my.yaml:7:1: service::telemetry::metrics::address: "
-            "endpoint 127.0.0.1:8888 is taken by receivers::otlp::protocols::grpc::endpoint",
-        ][::-1],
-    ),
-    "equal paths": (
-        MINIMAL.replace("debug:", "file: {path: ./out/a.jsonl}\n  file/b: {path: out/../out/a.jsonl}").replace(
-            "[debug]", "[file, file/b]"
-        ),
-        ["my.yaml:7:18: exporters::file/b::path: path out/../out/a.jsonl is taken by exporters::file::path"],
-    ),
-    "duplicate keys": (
-        with_line("  workers: 1\n  workers: 2\nservice: {}"),
-        [
-            "my.yaml:11:3: service::workers: duplicate key, first given on line 10",
-            "my.yaml:12:1: service: duplicate key, first given on line 7",
-        ],
-    ),
-    "syntax": (
-        "receivers:\n  otlp: {a: [1, }\n",
-        [
-            "my.yaml:2:17: not valid YAML: while parsing a flow node, "
-            "expected the node content, but found '}'"
-        ],
-    ),
-    "a tab": (
-        "receivers:\n\totlp:\n",
-        [
-            "my.yaml:2:1: not valid YAML: while scanning for the next token, "
-            "found character '\\t' that cannot start any token; indent with spaces"
-        ],
-    ),
-    "a bare reference in braces": (
-        "receivers: {otlp: ${env:X}}\n",
-        [
-            "my.yaml:1:20: not valid YAML: while parsing a flow mapping, expected ',' or '}', but got '{'; "
-            'inside {} and [] write "${...}" in quotes'
-        ],
-    ),
-    "a control character": ("receivers:\n  otlp: \x07\n", ["my.yaml:2:9: not valid YAML: character '\\x07'"]),
-    "two documents": (
-        f"{MINIMAL}---\n{MINIMAL}",
-        ["my.yaml:10:1: expected one YAML document, found another: give them as several --config"],
-    ),
-    "a tag": (
-        with_line("  workers: !!python/object:os.system 5"),
-        [
-            "my.yaml:10:12: tag tag:yaml.org,2002:python/object:os.system is not supported, "
-            "only !!str, !!seq and !!map are"
-        ],
-    ),
-    "a key that is none": ("? [a]\n: b\n", ["my.yaml:1:3: a key must be a single value, not a list or a mapping"]),
-    "an alias of nothing": ("a: *b\n", ["my.yaml:1:4: alias *b has no anchor &b before it"]),
-    "an alias of itself": ("a: &b [*b]\n", ["my.yaml:1:8: alias *b has no anchor &b before it"]),
-    "a merge of nothing": (
-        "a: {<<: [1]}\n",
-        ["my.yaml:1:9: << merges mappings: give it the alias of one, or a list of such aliases"],
-    ),
-    "a list": (
-        "- a\n",
-        ["my.yaml:1:1: expected a mapping with the sections receivers, buffers, exporters and service"],
-    ),
-    "nothing": (
-        "# all commented out\n",
-        [
-            "my.yaml:1:1: empty configuration: "
-            "expected a mapping with the sections receivers, buffers, exporters and service"
-        ],
-    ),
-    "control characters in names": (
-        with_line('"\\e[31mred\\n": '),
-        ["my.yaml:10:1: \\x1b[31mred\\n: unknown key (did you mean 'service'?)"],
-    ),
-}
 
 
 @pytest.mark.parametrize(("text", "lines"), BAD.values(), ids=BAD.keys())
 def test_bad_configuration(tmp_path: Path, text: str, lines: list[str]) -> None:
     """All problems, each with its place, in the order of the file, and nothing but them."""
     assert told(tmp_path, text) == lines
+
+
+# --- sources and overrides -------------------------------------------------------------------------------------------
+
+
+def lines_of(*sources: str | Path, overrides: tuple[str, ...] = ()) -> list[str]:
+    """What loading these sources fails with."""
+    with pytest.raises(ConfigErrors) as caught:
+        load(sources, overrides)
+    return str(caught.value).splitlines()
+
+
+def test_unreadable_sources(tmp_path: Path) -> None:
+    """Each source that cannot be read is named with the reason, all in one go."""
+    missing, latin, large = tmp_path / "missing.yaml", tmp_path / "latin.yaml", tmp_path / "large.yaml"
+    latin.write_bytes("a: b\nc: é\n".encode("latin-1"))
+    large.write_text("#" * (1 << 20) + "\n")
+
+    assert lines_of(missing, tmp_path, latin, large, "env:NOT_THERE", "https://example.com/c.yaml") == [
+        f"{missing}: cannot be read: no such file or directory",
+        f"{tmp_path}: cannot be read: is a directory",
+        f"{latin}: cannot be read: not UTF-8: byte 0xe9 on line 2",
+        f"{large}: cannot be read: larger than 1048576 bytes",
+        "env:NOT_THERE: cannot be read: environment variable NOT_THERE is not set",
+        "https://example.com/c.yaml: cannot be read: only files, env: and yaml: are read",
+    ]
+
+
+def test_unreadable_sources_hide_what_would_follow(tmp_path: Path) -> None:
+    """With a source missing, nothing is said about what the others lack."""
+    (tmp_path / "half.yaml").write_text("receivers: {otlp: {protocols: {grpc: }}}\n")
+
+    assert lines_of(tmp_path / "half.yaml", "gone.yaml") == ["gone.yaml: cannot be read: no such file or directory"]
+
+
+@pytest.mark.parametrize("override", ["service.workers", "=1", "a..b=1", ".".join(["a"] * 100) + "=1"])
+def test_overrides_that_are_none(override: str) -> None:
+    """--set without a path or a value says what it expects."""
+    (line,) = lines_of(overrides=(override,))
+
+    assert line == f"--set {override.partition('=')[0]}: expected key.key=value, such as service.workers=2"
+
+
+def test_overrides_are_named_in_errors() -> None:
+    """A fault that --set brought points to it, after those of the files."""
+    overrides = ("service.workers=x", "service.wrokers=2", "exporters=5", "metadata.directory=''")
+
+    assert lines_of(overrides=overrides) == [
+        "--set service.workers: service::workers: expected a whole number, got 'x'",
+        "--set service.wrokers: service::wrokers: unknown key (did you mean 'workers'?)",
+        "--set exporters: exporters: expected a mapping of component ids, got 5",
+        "--set metadata.directory: metadata::directory: must not be empty, got ''",
+    ]
+
+
+def test_faults_of_the_defaults_come_before_those_of_overrides() -> None:
+    """An override that does not fit the embedded defaults is reported with both places."""
+    overrides = ("service.workers=0", "service.pipelines.traces.exporters=[]", "exporters=")
+
+    assert lines_of(overrides=overrides) == [
+        (
+            "config/default.yaml:14:3: extensions::sql_http: "
+            "needs a chdb exporter in a pipeline: it serves the embedded store"
+        ),
+        "--set service.workers: service::workers: must be at least 1, got 0",
+        (
+            "--set service.pipelines.traces.exporters: service::pipelines::traces::exporters: "
+            "must have at least one exporter"
+        ),
+        "--set exporters: exporters: no exporter configuration specified in config",
+    ]
+
+
+def test_errors_are_in_the_order_of_the_sources(tmp_path: Path) -> None:
+    """Faults of the first source come first, whatever the files are called."""
+    first, second = tmp_path / "z.yaml", tmp_path / "a.yaml"
+    first.write_text(MINIMAL + "  wrokers: 1\n")
+    second.write_text("exporters:\n  debug: {verbosity: x}\n")
+
+    lines = lines_of(first, second)
+
+    assert [line.split(":")[0] for line in lines] == [str(first), str(second)]
+
+
+# --- hostile files ---------------------------------------------------------------------------------------------------
+
+
+def test_alias_bomb(tmp_path: Path) -> None:
+    """Nine lines of aliases that stand for a thousand million values are refused, not unfolded."""
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+    assert told(tmp_path, bomb) == ["my.yaml:5:50: more than 20000 values, aliases counted in full"]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 2000, "? " * 2000, "{a: " * 5000], ids=["[", "- ", "? ", "{"])
+def test_deep_nesting(tmp_path: Path, text: str) -> None:
+    """Nesting ends at a level that no configuration needs, long before the interpreter's stack does."""
+    (line,) = told(tmp_path, text)
+
+    assert line.endswith("nested deeper than 64 levels")
+
+
+def test_deep_aliases(tmp_path: Path) -> None:
+    """Aliases cannot be stacked beyond the same level."""
+    text = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [[[[[[[[[*a{n - 1}]]]]]]]]]\n" for n in range(1, 20))
+
+    (line,) = told(tmp_path, text)
+
+    assert line.endswith("nested deeper than 64 levels")
+
+
+def test_too_many_values(tmp_path: Path) -> None:
+    """A file of countless values is refused early."""
+    (line,) = told(tmp_path, "a: [" + "1, " * 300_000 + "]")
+
+    assert line.endswith("more than 20000 values, aliases counted in full")
+
+
+def test_marks_without_lines() -> None:
+    """A place without lines, such as --set, is printed by its name alone."""
+    assert str(Mark("--set a.b").error("a::b", "no")) == "--set a.b: a::b: no"
+    assert str(Mark("f", 3, 4).error("", "no")) == "f:3:4: no"

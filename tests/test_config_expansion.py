@@ -170,7 +170,7 @@ def test_references_cannot_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert "more than 1000 references" in line
 
 
-def test_text_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_is_bounded(tmp_path: Path) -> None:
     """Large files cannot be put in again and again."""
     (tmp_path / "large").write_text("x" * 600_000)
 
@@ -192,7 +192,9 @@ def test_values_from_outside_stay_out_of_messages(tmp_path: Path, monkeypatch: p
         "    logs: {level: '${env:SECRET}', encoding: 'x${env:SECRET}'}\n"
         "    metrics: {address: '${env:SECRET}:port'}\n"
         "metadata: {postgres: 'mysql://root:${env:SECRET}@host'}\n"
-        f"processors: {{redaction: {{blocked_values: ['(${{env:SECRET}}'], mask: {{a: '${{file:{tmp_path}/secret}}'}}}}}}\n"
+        "processors:\n"
+        "  redaction: {blocked_values: ['(${env:SECRET}']}\n"
+        f"  redaction/b: {{mask: {{a: '${{file:{tmp_path}/secret}}'}}}}\n"
     )
 
     lines = told(tmp_path, text)

@@ -60,7 +60,7 @@ def test_settings_are_frozen() -> None:
     config = load()
 
     with pytest.raises(ValueError, match="frozen"):
-        config.service.workers = 2  # type: ignore[misc]  # exactly what must not work
+        config.service.workers = 2
 
 
 # --- several sources -------------------------------------------------------------------------------------------------

@@ -1,10 +1,8 @@
-"""OTLP/gRPC on real sockets, with clients that share nothing with the server: grpcio, raw HTTP/2 frames, the OTel SDK."""
+"""OTLP/gRPC on real sockets, with clients that share nothing with the server: grpcio and the OTel SDK."""
 
 import asyncio
 import socket
-import struct
 import time
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import grpc
@@ -22,12 +20,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from structlog.testing import capture_logs
 
 from config.models import GrpcServerSettings
-from otlp_receiver import service
 from otlp_receiver.admission import Admission
 from otlp_receiver.grpc_server import GrpcServer
 from otlp_receiver.service import Service
 from pipelines.errors import BufferFull, Retryable
 from pipelines.ingest import Accepted, BadRequest
+from tests.support.other_signals import logs_request, metrics_request
 from tests.support.otlp import export, span, to_protobuf
 from tests.support.receivers import (
     EXPORT_METHODS,
@@ -39,11 +37,11 @@ from tests.support.receivers import (
     requests_counted,
     until,
 )
-from tests.test_other_signals import logs_request, metrics_request
 
 BODY: Final = to_protobuf(export(span(), span()))
 TRACES: Final = EXPORT_METHODS["traces"]
 
+STUBS: Final[list[Any]] = [TraceServiceStub, LogsServiceStub, MetricsServiceStub]  # without annotations
 RETRIED_AFTER_SHUTDOWN: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 """What gRPC answers calls that it has not begun with; clients retry both (OTLP specification, "Failures")."""
 
@@ -88,10 +86,11 @@ async def test_generated_stubs() -> None:
     """The published service stubs of all three signals work."""
     intake = RememberingIntake(answer=Accepted(1, 2, "spans[0].traceId: 15 bytes"))
     async with grpc_server(intake) as server, grpc_channel(server) as channel:
-        traces = await TraceServiceStub(channel).Export(ExportTraceServiceRequest.FromString(BODY))
-        logs = await LogsServiceStub(channel).Export(logs_request([[2, 1]]))
-        metrics = await MetricsServiceStub(channel).Export(metrics_request(2))
-        no_logs = await LogsServiceStub(channel).Export(logs_request([]))
+        trace_stub, log_stub, metric_stub = (stub(channel) for stub in STUBS)
+        traces = await trace_stub.Export(ExportTraceServiceRequest.FromString(BODY))
+        logs = await log_stub.Export(logs_request([[2, 1]]))
+        metrics = await metric_stub.Export(metrics_request(2))
+        no_logs = await log_stub.Export(logs_request([]))
 
     assert traces.partial_success.rejected_spans == 2
     assert traces.partial_success.error_message == "spans[0].traceId: 15 bytes"
@@ -207,7 +206,9 @@ async def test_too_large(body: bytes, compression: grpc.Compression) -> None:
     assert admission.held_bytes == 0
 
 
-@pytest.mark.parametrize("method", ["/opentelemetry.proto.collector.trace.v1.TraceService/Import", "/no.Service/Export"])
+@pytest.mark.parametrize(
+    "method", ["/opentelemetry.proto.collector.trace.v1.TraceService/Import", "/no.Service/Export"]
+)
 @on_uvloop
 async def test_unknown_methods(method: str) -> None:
     """What is not served is UNIMPLEMENTED."""
@@ -224,114 +225,7 @@ async def test_bad_logs_and_metrics() -> None:
             assert caught.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-# --- raw HTTP/2: what no gRPC library would send ------------------------------------------------------------------------
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """RFC 9113 section 4.1."""
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def headers_frame(**more: str) -> bytes:
-    """Headers of an export call, as literals without indexing or Huffman coding (RFC 7541 section 6.2.2)."""
-    fields = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": TRACES,
-        ":authority": "x",
-        "content-type": "application/grpc",
-        "te": "trailers",
-    } | {name.replace("_", "-"): value for name, value in more.items()}
-    block = b"".join(
-        bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in fields.items()
-    )
-    return frame(1, 4, 1, block)
-
-
-def message_frame(body: bytes, *, compressed: bool) -> bytes:
-    """One gRPC message that ends its stream."""
-    return frame(0, 1, 1, struct.pack(">?I", compressed, len(body)) + body)
-
-
-async def raw_status(server: GrpcServer, data: bytes) -> int:
-    """The grpc-status of the one call whose frames are `data`."""
-    host, port = server.endpoints[0].rsplit(":", 1)
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + data)
-    received = b""
-    try:
-        while b"grpc-status" not in received or received.endswith(b"grpc-status"):
-            chunk = await reader.read(65536)
-            assert chunk, f"connection closed after {received!r}"
-            received += chunk
-    finally:
-        writer.close()
-    _, _, value = received.partition(b"grpc-status")
-    return int(value[1 : 1 + value[0]])
-
-
-@on_uvloop
-async def test_raw_client_is_right() -> None:
-    """The raw client of the next tests speaks the protocol: a call of its is taken."""
-    intake = RememberingIntake()
-    async with grpc_server(intake) as server:
-        assert await raw_status(server, headers_frame() + message_frame(BODY, compressed=False)) == 0
-
-    assert [request.body for request in intake.consumed] == [BODY]
-
-
-@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
-@on_uvloop
-async def test_messages_that_cannot_be_decompressed(encoding: str) -> None:
-    """An unknown encoding and a broken stream are refused for good by gRPC itself; the next call is not harmed."""
-    intake = RememberingIntake()
-    call = headers_frame(grpc_encoding=encoding) + message_frame(b"not compressed at all", compressed=True)
-    async with grpc_server(intake) as server, grpc_channel(server) as channel:
-        assert await raw_status(server, call) == grpc.StatusCode.INTERNAL.value[0]
-        assert await channel.unary_unary(TRACES)(BODY) == b""
-
-    assert len(intake.consumed) == 1
-
-
-@on_uvloop
-async def test_no_message_at_all() -> None:
-    """A call that ends before its message is refused for good."""
-    intake = RememberingIntake()
-    async with grpc_server(intake) as server:
-        status = await raw_status(server, headers_frame() + frame(0, 1, 1, b""))
-
-    assert status == grpc.StatusCode.INVALID_ARGUMENT.value[0]
-    assert not intake.consumed
-
-
-@on_uvloop
-async def test_slow_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that does not arrive in time gives its place back; the sender may try again."""
-    monkeypatch.setattr(service, "_BODY_TIMEOUT_SECONDS", 0.05)
-    intake, admission = RememberingIntake(), Admission(MIB)
-    async with grpc_server(intake, admission=admission) as server:
-        half = frame(0, 0, 1, struct.pack(">?I", False, 1000) + b"only this")
-        assert await raw_status(server, headers_frame() + half) == grpc.StatusCode.UNAVAILABLE.value[0]
-
-    assert not intake.consumed
-    assert admission.held_bytes == 0
-
-
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\0" * 1000])
-@on_uvloop
-async def test_what_is_no_http2(data: bytes) -> None:
-    """Other protocols are cut off, and harm nobody."""
-    async with grpc_server(RememberingIntake()) as server, grpc_channel(server) as channel:
-        host, port = server.endpoints[0].rsplit(":", 1)
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(data)
-        writer.write_eof()
-        await reader.read()
-        writer.close()
-        assert await channel.unary_unary(TRACES)(BODY) == b""
-
-
-# --- admission and vanishing senders -------------------------------------------------------------------------------------
+# --- admission and vanishing senders ---------------------------------------------------------------------------------
 
 
 @on_uvloop
@@ -390,7 +284,7 @@ async def test_port_in_use() -> None:
     """A port that another program has is an OSError that names it; a second process of the service may share it."""
     service_of_none = Service(RememberingIntake(), Admission(MIB), "otlp", "grpc")
     with socket.create_server(("127.0.0.1", 0)) as foreign:
-        endpoint = "127.0.0.1:{}".format(foreign.getsockname()[1])
+        endpoint = f"127.0.0.1:{foreign.getsockname()[1]}"
         refused = GrpcServer(GrpcServerSettings(endpoint=endpoint), service_of_none)
         with pytest.raises(OSError, match=f"cannot listen on {endpoint}"):
             await refused.start()

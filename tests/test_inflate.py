@@ -23,7 +23,7 @@ def inflate(coding: str, data: bytes, packet_bytes: int) -> bytes:
 
 
 def raw_deflate(data: bytes) -> bytes:
-    """deflate without the zlib wrapper."""
+    """A deflate stream without the zlib wrapper."""
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush()
 

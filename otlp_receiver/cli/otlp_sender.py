@@ -8,15 +8,12 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-if TYPE_CHECKING:
-    import requests
 
 Protocol = Literal["grpc", "http/protobuf"]
 DEFAULT_ENDPOINTS: Final[dict[Protocol, str]] = {
@@ -96,12 +93,11 @@ def _grpc_exporter(parts: SplitResult, replies: list[ExportTraceServiceResponse]
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     class Exporter(OTLPSpanExporter):
-        """Keeps what the receiver answers."""
+        """Keeps what the receiver answers; called again by the SDK whenever it connects anew."""
 
         def _initialize_channel_and_stub(self) -> None:
             super()._initialize_channel_and_stub()
-            export = self._client.Export
-            self._client = _Stub(lambda *args, **named: _kept(export(*args, **named), replies))
+            self._client = _RememberingStub(self._client, replies)  # type: ignore[assignment]  # the one method it needs
 
     return Exporter(
         endpoint=f"{parts.scheme}://{parts.netloc}",
@@ -109,3 +105,47 @@ def _grpc_exporter(parts: SplitResult, replies: list[ExportTraceServiceResponse]
         timeout=_EXPORT_SECONDS,
         channel_options=(("grpc.enable_http_proxy", 0),) if parts.hostname in _LOOPBACK else (),
     )
+
+
+class _RememberingStub:
+    """The service's stub, with a memory for its replies."""
+
+    def __init__(self, stub: Any, replies: list[ExportTraceServiceResponse]) -> None:
+        self._stub = stub
+        self._replies = replies
+
+    def Export(self, *args: Any, **named: Any) -> ExportTraceServiceResponse:  # noqa: N802 - the name in trace_service.proto
+        reply: ExportTraceServiceResponse = self._stub.Export(*args, **named)
+        self._replies.append(reply)
+        return reply
+
+
+def _http_exporter(parts: SplitResult, replies: list[ExportTraceServiceResponse]) -> SpanExporter:
+    import requests
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    def remember(response: requests.Response, *_: Any, **__: Any) -> None:
+        if response.ok:
+            replies.append(ExportTraceServiceResponse.FromString(response.content))
+
+    session = requests.Session()
+    session.trust_env = parts.hostname not in _LOOPBACK  # the environment's proxies are not for the own machine
+    session.hooks["response"].append(remember)
+    path = parts.path if parts.path.strip("/") else _TRACES_PATH
+    return OTLPSpanExporter(f"{parts.scheme}://{parts.netloc}{path}", session=session, timeout=_EXPORT_SECONDS)
+
+
+@contextmanager
+def _caught_log() -> Iterator[list[str]]:
+    """What the exporters say while the block runs, instead of on standard error."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]  # a handler of one line
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(handler)
+    propagates, logger.propagate = logger.propagate, False
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates

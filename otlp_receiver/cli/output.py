@@ -36,7 +36,9 @@ def safe_text(text: str) -> str:
     """The text without control characters that could steer a terminal; line breaks and tabs stay."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in _LINE_BREAKS_AND_TABS else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() or char in _LINE_BREAKS_AND_TABS else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
 def one_line(text: str, most_chars: int = 200) -> str:

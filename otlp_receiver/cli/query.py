@@ -21,7 +21,8 @@ _PIECE_BYTES: Final = 64 * 1024
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="A query; - reads it from standard input.")],
     output_format: Annotated[
-        str, typer.Option("--format", "-f", metavar="FORMAT", help="A ClickHouse format, such as CSVWithNames or Parquet.")
+        str,
+        typer.Option("--format", "-f", metavar="FORMAT", help="A ClickHouse format, such as CSVWithNames or Parquet."),
     ] = "",
     url: SqlUrl = "",
     config: ConfigFiles = None,

@@ -59,8 +59,12 @@ def trip(rng: Random, model: Model) -> Step:
     )
     steps = (
         chat(talk, text("I look up flights and our guides first."), flights, guides, streamed=True),
-        tool(talk, flights, [{"flight": f"WL{rng.randrange(100, 999)}", "departs": "07:40", "euros": fare}], seconds=0.31),
-        tool(talk, guides, passages, seconds=0.004, children=retrieval(str(guides["arguments"]["query"]), passages, rng)),
+        tool(
+            talk, flights, [{"flight": f"WL{rng.randrange(100, 999)}", "departs": "07:40", "euros": fare}], seconds=0.31
+        ),
+        tool(
+            talk, guides, passages, seconds=0.004, children=retrieval(str(guides["arguments"]["query"]), passages, rng)
+        ),
         chat(talk, hotel),
         failing_tool(hotel, "TimeoutError", "no answer from hotels.example.com within 2 s", seconds=2.0),
         tool(talk, hotel, {"hotel": house, "euros_per_night": rate, "rooms_left": rng.randrange(1, 6)}, seconds=0.42),
@@ -93,7 +97,9 @@ def refund(rng: Random, model: Model) -> Step:
         chat(talk, booking),
         tool(talk, booking, {"number": number, "status": "cancelled by carrier", "euros": euros}, seconds=0.05),
         chat(talk, policy),
-        tool(talk, policy, policies, seconds=0.003, children=retrieval("carrier cancels flight, refund", policies, rng)),
+        tool(
+            talk, policy, policies, seconds=0.003, children=retrieval("carrier cancels flight, refund", policies, rng)
+        ),
         chat(talk, payment),
     ]
     if rng.random() < _SHARE_OF_FAILED_REFUNDS:
@@ -120,7 +126,11 @@ def question(rng: Random, model: Model) -> Step:
     talk.say("user", text("\n".join(str(passage["content"]) for passage in passages)))
     refused = [rate_limited(talk)] if rng.random() < _SHARE_OF_RATE_LIMITS else []
     answer = f"{guide} (guide-{city.lower()})"
-    steps = [*retrieval(asked, passages, rng), *refused, chat(talk, text(answer), streamed=rng.random() < _SHARE_STREAMED)]
+    steps = [
+        *retrieval(asked, passages, rng),
+        *refused,
+        chat(talk, text(answer), streamed=rng.random() < _SHARE_STREAMED),
+    ]
     return agent("city-guide", asked, answer, steps)
 
 

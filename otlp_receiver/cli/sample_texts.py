@@ -15,12 +15,27 @@ USERS: Final = (
     "mateo", "noor", "olga", "priya", "quentin", "rosa", "sofia", "tariq", "uma", "viktor", "wanda", "yusuf",
 )  # fmt: skip
 CITIES: Final = {
-    "Lisbon": ("LIS", "Alfama and Graça are quiet before nine; tram 28 is full after ten. A day ticket costs 7.25 euros."),
-    "Kyoto": ("KIX", "Fushimi Inari is open all night and empty at dawn. Buses are slow in November; take the Keihan line."),
-    "Oslo": ("OSL", "Museums close on Mondays. The ferry to Bygdøy runs from April to October; the city card covers it."),
+    "Lisbon": (
+        "LIS",
+        "Alfama and Graça are quiet before nine; tram 28 is full after ten. A day ticket costs 7.25 euros.",
+    ),
+    "Kyoto": (
+        "KIX",
+        "Fushimi Inari is open all night and empty at dawn. Buses are slow in November; take the Keihan line.",
+    ),
+    "Oslo": (
+        "OSL",
+        "Museums close on Mondays. The ferry to Bygdøy runs from April to October; the city card covers it.",
+    ),
     "Palermo": ("PMO", "Ballarò market is at its best in the morning. Many shops close from one to four."),
-    "Vancouver": ("YVR", "Stanley Park's sea wall is one way for bicycles, anticlockwise. Rain is likely from November on."),
-    "Marrakesh": ("RAK", "Agree on the fare before a petit taxi moves. The Majorelle garden sells tickets online only."),
+    "Vancouver": (
+        "YVR",
+        "Stanley Park's sea wall is one way for bicycles, anticlockwise. Rain is likely from November on.",
+    ),
+    "Marrakesh": (
+        "RAK",
+        "Agree on the fare before a petit taxi moves. The Majorelle garden sells tickets online only.",
+    ),
 }
 HOTELS: Final = ("Casa do Miradouro", "Hotel Aurora", "The Old Printing House", "Pension Linde", "Riverside Rooms")
 TRAVEL_SYSTEM: Final = (
@@ -38,8 +53,14 @@ SUPPORT_SYSTEM: Final = (
 )
 GUIDE_SYSTEM: Final = "Answer questions about cities from the passages of our travel guides only, and name the passage."
 POLICIES: Final = (
-    ("policy-12", "Cancellations up to 14 days before departure are refunded in full, later ones at 40 percent of the price."),
-    ("policy-17", "If the carrier cancels, the traveller chooses between a full refund and the next departure at no cost."),
+    (
+        "policy-12",
+        "Cancellations up to 14 days before departure are refunded in full, later ones at 40 percent of the price.",
+    ),
+    (
+        "policy-17",
+        "If the carrier cancels, the traveller chooses between a full refund and the next departure at no cost.",
+    ),
     ("policy-31", "Refunds reach the original means of payment within seven working days."),
 )
 
@@ -51,7 +72,9 @@ def _function(name: str, description: str, **parameters: str) -> dict[str, Any]:
 
 
 TRAVEL_TOOLS: Final = (
-    _function("search_flights", "Flights between two airports on a day.", origin="string", destination="string", day="string"),
+    _function(
+        "search_flights", "Flights between two airports on a day.", origin="string", destination="string", day="string"
+    ),
     _function("search_guides", "Passages of our travel guides.", query="string"),
     _function("find_hotel", "Free hotel rooms in a city.", city="string", nights="integer", guests="integer"),
 )

@@ -58,7 +58,9 @@ _SCORES: Final = f"SELECT * FROM scores WHERE {_ONE_TRACE} ORDER BY timestamp, i
 
 
 def trace(
-    trace_id: Annotated[str, typer.Argument(metavar="ID", help="Trace id, or as much of its start as makes it unique.")],
+    trace_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Trace id, or as much of its start as makes it unique.")
+    ],
     project: ProjectId = "",
     as_json: AsJson = False,
     url: SqlUrl = "",
@@ -100,7 +102,9 @@ def _find(client: SqlClient, prefix: str, project: str) -> dict[str, str]:
 def _print_json(client: SqlClient, key: dict[str, str]) -> None:
     """Everything that is stored of the trace."""
     document = {
-        "trace": (client.rows(_TRACE.replace(", toUnixTimestamp64Nano(timestamp) AS start_unix_ns", ""), **key) or [None])[0],
+        "trace": (
+            client.rows(_TRACE.replace(", toUnixTimestamp64Nano(timestamp) AS start_unix_ns", ""), **key) or [None]
+        )[0],
         "totals": client.rows(_TOTALS, **key)[0],
         "observations": client.rows(_OBSERVATIONS, **key),
         "scores": client.rows(_SCORES, **key),

@@ -63,7 +63,9 @@ def node(row: dict[str, Any]) -> Node:
     """A node from a row whose columns are the fields of `Node`, with `level` for `failed`."""
     numbers = {name: int(row[name]) for name in ("start_unix_ns", "end_unix_ns", "cached_tokens")}
     counts = {name: None if row[name] is None else int(row[name]) for name in ("input_tokens", "output_tokens")}
-    texts = {name: row[name] for name in ("id", "parent_id", "type", "name", "status_message", "model", "request_model")}
+    texts = {
+        name: row[name] for name in ("id", "parent_id", "type", "name", "status_message", "model", "request_model")
+    }
     return Node(**texts, **numbers, **counts, failed=row["level"] == "ERROR", cost=row["cost"])
 
 

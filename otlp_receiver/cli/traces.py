@@ -59,7 +59,10 @@ ORDER BY start_unix_ns DESC, id
 def traces(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
     since: Annotated[
-        str, typer.Option(metavar="DURATION", help="Only those of so long ago, such as [bold]30m[/], [bold]2h[/], [bold]7d[/].")
+        str,
+        typer.Option(
+            metavar="DURATION", help="Only those of so long ago, such as [bold]30m[/], [bold]2h[/], [bold]7d[/]."
+        ),
     ] = "",
     project: ProjectId = "",
     as_json: AsJson = False,
@@ -118,7 +121,9 @@ def _seconds(text: str) -> float:
     try:
         return int(days[1]) * 24.0 * _HOUR_SECONDS if days else parse_duration_seconds(text)
     except ValueError:
-        raise typer.BadParameter(f"expected a duration such as 30m, 2h or 7d, got {text!r}", param_hint="--since") from None
+        raise typer.BadParameter(
+            f"expected a duration such as 30m, 2h or 7d, got {text!r}", param_hint="--since"
+        ) from None
 
 
 def _nothing(since: str, project: str) -> str:

@@ -148,12 +148,19 @@ def _nanoseconds(seconds: Decimal) -> int | None:
 
 
 def _parameters(resolution: Resolution) -> pa.MapArray:
+    """Of two spellings of one parameter the one sent first; the other stays in metadata."""
     found = resolution.candidates
-    names = found.keys.parameters
-    rows = np.flatnonzero(np.isin(found.code, np.fromiter(names, np.int64, len(names))))
-    rows = rows[np.argsort(found.owner[rows], kind="stable")]
+    number_of = {name: number for number, name in enumerate(dict.fromkeys(found.keys.parameters.values()))}
+    numbers = np.full(len(found.names), NOTHING, np.int64)
+    for code, name in found.keys.parameters.items():
+        numbers[code] = number_of[name]
+    rows = np.flatnonzero((numbers[found.code] >= 0) & has_text(found.values))
+    parameters, first = np.unique(
+        found.owner[rows].astype(np.int64) * len(number_of) + numbers[found.code[rows]], return_index=True
+    )
+    rows = rows[first]
     resolution.shown[rows] = True
-    keys = pa.array([names[code] for code in found.code[rows].tolist()], pa.string())
+    keys = pa.array(list(number_of), pa.string()).take(pa.array(parameters % max(len(number_of), 1)))
     return text_map(found.owner[rows], keys, found.values.take(pa.array(rows)), resolution.spans)
 
 

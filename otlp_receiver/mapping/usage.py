@@ -16,6 +16,7 @@ from pipelines.schema import COUNT_MAP, MONEY, MONEY_MAP
 Counts = npt.NDArray[np.int64]
 UNKNOWN: Final = -1
 _MOST_TOKENS: Final = 2**53  # beyond it a sum of buckets could leave 64 bits; no real count comes near
+_MOST_DIGITS: Final = 18  # of those that surely fit 64 bits
 _CENT_FRACTION: Final = Decimal(1).scaleb(-12)
 _MOST_MONEY: Final = Decimal(10**11)
 
@@ -44,6 +45,10 @@ def usage_columns(resolution: Resolution) -> dict[str, pa.Array]:
         "other": _some(total - known),
         "total": total,
     }
+    # What is no count, or contradicts its own parts, is shown by no column: it stays in metadata.
+    told = count | {"total_tokens": total, "input_audio_tokens": audio_in, "output_audio_tokens": audio_out}
+    for name, counts in count.items():
+        resolution.show(np.where((counts >= 0) & (counts == told[name]), resolution.rows(name), UNKNOWN))
     return {
         "usage_details": _bucket_map(buckets),
         "input_tokens": _nullable(inclusive_in),
@@ -86,20 +91,20 @@ def _bucket_map(buckets: dict[str, Counts]) -> pa.MapArray:
 
 
 def _counts(resolution: Resolution, name: str) -> Counts:
-    """Counts per span, UNKNOWN where none was sent or what was sent is no count (it then stays in metadata)."""
+    """Counts per span, UNKNOWN where none was sent or what was sent is no count."""
     rows = resolution.rows(name)
     result = np.full(len(rows), UNKNOWN, np.int64)
     found = np.flatnonzero(rows >= 0)
     if len(found):
         result[found] = _parse_counts(resolution.candidates.values.take(pa.array(rows[found])))
-        resolution.show(np.where(result >= 0, rows, UNKNOWN))
     return result
 
 
 def _parse_counts(texts: pa.StringArray) -> Counts:
-    try:
+    # Arrow's cast is for plain digits only: it would take 0x10 too, and one odd value would cost its neighbours.
+    if pc.all(pc.ascii_is_decimal(texts)).as_py() and pc.max(pc.binary_length(texts)).as_py() <= _MOST_DIGITS:
         parsed = pc.cast(texts, pa.int64()).to_numpy()
-    except pa.ArrowInvalid:  # "12.0", "n/a": one odd value must not cost its neighbours
+    else:
         parsed = np.array([_parse_count(text) for text in texts.to_pylist()], np.int64)
     return np.where((parsed >= 0) & (parsed <= _MOST_TOKENS), parsed, UNKNOWN)
 

@@ -11,10 +11,11 @@ from pipelines.batch import Batch, Kind
 from pipelines.schema import NO_VALUE_RANK, TABLES
 
 START_NS: Final = 1_790_000_000_123_456_789
-_WORDS: Final = (
+_TEXT: Final = (
     "the model answers a question about weather in Paris and calls tool with arguments city unit then reads result "
     "before it writes summary for user who asked what to wear tomorrow morning when rain may fall"
-).split()
+)
+_WORDS: Final = _TEXT.split()
 
 
 def observations(count: int, *, first: int = 0, text_bytes: int = 700, received_at_ns: int = START_NS) -> Batch:

@@ -1,0 +1,107 @@
+"""`send-sample`: agent runs to look at, sent as an application would send them."""
+
+import time
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from otlp_receiver.cli.output import count_text, fail
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from rich.progress import Progress
+
+    from otlp_receiver.cli.otlp_sender import OtlpSender
+
+_MOST_TRACES: Final = 100_000
+_REQUEST_SPANS: Final = 512
+# Runs are spread over the recent past: about one a minute and a half, at most a day back.
+_SPACING_SECONDS: Final = 90
+_LONGEST_PAST_SECONDS: Final = 24 * 3600
+_SESSIONS_PER_USER: Final = 3
+
+
+def send_sample(
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=_MOST_TRACES, help="How many agent runs, each a trace.")
+    ] = 1,
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="OTLP endpoint. Default: http://127.0.0.1:4317, for HTTP port 4318.")
+    ] = "",
+    protocol: Annotated[Literal["grpc", "http/protobuf"], typer.Option(help="How to send.")] = "grpc",
+    seed: Annotated[
+        int | None, typer.Option(help="Same number, same conversations; ids and times are always new.")
+    ] = None,
+) -> None:
+    """Send agent runs over OTLP, with the real OpenTelemetry SDK, to the running service.
+
+    The first is a trip planner: streamed model calls, tools, retrieval with embeddings and reranking, a tool that times out
+    and is tried again, cached tokens. More of them vary: models, users, sessions, errors, durations, times of the past day.
+
+    Headers such as an API key are taken from OTEL_EXPORTER_OTLP_HEADERS.
+
+    Examples:
+
+      otlp-receiver send-sample
+
+      otlp-receiver send-sample --count 1000
+
+      otlp-receiver send-sample --protocol http/protobuf --endpoint http://10.0.0.7:4318
+    """
+    from otlp_receiver.cli.otlp_sender import DEFAULT_ENDPOINTS, OtlpSender, SendError
+
+    target = endpoint or DEFAULT_ENDPOINTS[protocol]
+    try:
+        sender = OtlpSender(target, protocol)
+        spans, trace_id = _send(sender, count, Random(seed))  # noqa: S311 - variety, not secrecy
+        sender.close()
+    except SendError as error:
+        fail(str(error))
+    traces = f"{count_text(count)} trace{'s' * (count > 1)}"
+    typer.echo(f"Sent {traces} with {count_text(spans)} spans to {target} ({protocol}); all were accepted.\n")
+    typer.echo(f"See what arrived:\n\n  otlp-receiver trace {trace_id}\n  otlp-receiver traces")
+
+
+def _send(sender: "OtlpSender", count: int, rng: Random) -> tuple[int, str]:
+    """Send all runs, several in a request; returns the number of spans and the id of the first trace."""
+    waiting: list[ReadableSpan] = []
+    sent, trace_id = 0, ""
+    with _progress(count) as progress:
+        task = progress.add_task("", total=count)
+        for number, spans in enumerate(_runs(count, rng), 1):
+            trace_id = trace_id or f"{spans[0].get_span_context().trace_id:032x}"
+            waiting += spans
+            if len(waiting) >= _REQUEST_SPANS or number == count:
+                sender.send(waiting)
+                sent += len(waiting)
+                waiting.clear()
+                progress.update(task, completed=number)
+    return sent, trace_id
+
+
+def _progress(count: int) -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("traces sent"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    screen = Console(stderr=True)
+    return Progress(*columns, console=screen, transient=True, disable=count == 1 or not screen.is_terminal)
+
+
+def _runs(count: int, rng: Random) -> "Iterator[tuple[ReadableSpan, ...]]":
+    """The finished spans of each run; the first one has ended just now."""
+    from otlp_receiver.cli.sample_agent import sample_run
+    from otlp_receiver.cli.sample_spans import SampleRecorder
+    from otlp_receiver.cli.sample_texts import USERS
+
+    recorder = SampleRecorder(rng)
+    now_ns = time.time_ns()
+    past_ns = min(count * _SPACING_SECONDS, _LONGEST_PAST_SECONDS) * 10**9
+    for number in range(count):
+        run = sample_run(rng, number)
+        user = rng.choice(USERS)
+        identity = {"user.id": user, "gen_ai.conversation.id": f"{user}-{rng.randrange(_SESSIONS_PER_USER) + 1}"}
+        ago_ns = rng.randrange(past_ns) if number else 0
+        yield recorder.record(run, now_ns - recorder.duration_ns(run) - ago_ns, identity)

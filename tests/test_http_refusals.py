@@ -1,0 +1,157 @@
+"""OTLP/HTTP on real sockets: what is refused, and how."""
+
+import gzip
+import zlib
+
+import aiohttp
+import pytest
+from google.rpc.status_pb2 import Status
+from structlog.testing import capture_logs
+
+from pipelines.errors import BufferFull, Permanent, Retryable
+from pipelines.ingest import BadRequest
+from pipelines.metrics import REFUSED_SPANS
+from tests.support.http_client import BODY, JSON, PROTOBUF, head, post, raw, status_in
+from tests.support.otlp import export, span, to_json
+from tests.support.receivers import RememberingIntake, http_server, on_uvloop, requests_counted
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+@pytest.mark.parametrize(
+    ("error", "row"),
+    [
+        (BadRequest("spans[3].traceId: 15 bytes"), (400, 3, "spans[3].traceId: 15 bytes", "bad_body")),
+        (BufferFull("the buffer is full"), (503, 14, "the buffer is full", "not_stored")),
+        (Retryable("the disk is slow"), (503, 14, "the disk is slow", "not_stored")),
+        (Permanent("no intake says so"), (503, 14, "the receiver failed", "our_fault")),
+        (RuntimeError("secret of ours"), (503, 14, "the receiver failed", "our_fault")),
+    ],
+)
+@on_uvloop
+async def test_refusals_by_the_intake(content_type: str, error: Exception, row: tuple[int, int, str, str]) -> None:
+    """Each kind of failure has its row: status, Status body in the request's encoding, Retry-After when it helps."""
+    status, code, message, outcome = row
+    counted = requests_counted("http", "traces", outcome)
+    with capture_logs() as logs:
+        async with (
+            http_server(RememberingIntake(answer=error)) as server,
+            post(server, b"", Content_Type=content_type) as response,
+        ):
+            answer = status_in(await response.read(), content_type)
+
+    assert (response.status, response.content_type, answer.code) == (status, content_type, code)
+    assert answer.message.startswith(message)
+    assert response.headers.get("Retry-After") == ("1" if status == 503 else None)
+    assert len(answer.details) == (status == 503)
+    assert requests_counted("http", "traces", outcome) == counted + 1
+    assert [log["exc_info"] for log in logs] == ([error] if outcome == "our_fault" else [])
+
+
+@on_uvloop
+async def test_spans_that_were_not_stored_are_counted() -> None:
+    """A full buffer shows in refused_spans, whether the intake has looked at the body or not."""
+    counter = REFUSED_SPANS.labels("otlp", "http")._value
+    before = counter.get()
+    async with http_server(RememberingIntake(answer=BufferFull("full"))) as server:
+        for body, content_type in ((BODY, PROTOBUF), (to_json(export(span())), JSON), (b"garbage", PROTOBUF)):
+            async with post(server, body, Content_Type=content_type) as response:
+                assert response.status == 503
+
+    assert counter.get() - before == 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers", "row"),
+    [
+        ("POST /", {"Content-Type": PROTOBUF}, (404, 12, PROTOBUF)),
+        ("POST /v1/profiles", {"Content-Type": JSON}, (404, 12, JSON)),
+        ("GET /favicon.ico", {}, (404, 12, JSON)),
+        ("GET /v1/traces", {}, (405, 12, JSON)),
+        ("PUT /v1/logs", {"Content-Type": PROTOBUF}, (405, 12, PROTOBUF)),
+        ("POST /v1/traces", {"Content-Type": "text/plain"}, (415, 3, JSON)),
+        ("POST /v1/traces", {"Content-Type": ""}, (415, 3, JSON)),
+        ("POST /v1/traces", {"Content-Type": PROTOBUF, "Content-Encoding": "br"}, (415, 3, PROTOBUF)),
+        ("POST /v1/traces", {"Content-Type": JSON, "Content-Encoding": "gzip, gzip"}, (415, 3, JSON)),
+    ],
+)
+@on_uvloop
+async def test_wrong_addresses_and_types(request_line: str, headers: dict[str, str], row: tuple[int, int, str]) -> None:
+    """404, 405 and 415 are google.rpc.Status too, in JSON where the request has no known type."""
+    (method, path), (status, code, answer_type) = request_line.split(), row
+    intake = RememberingIntake()
+    async with (
+        http_server(intake) as server,
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://{server.endpoints[0]}{path}", data=b"x", headers=headers) as response,
+    ):
+        answer = status_in(await response.read(), answer_type)
+
+    assert (response.status, response.content_type, answer.code) == (status, answer_type, code)
+    assert answer.message
+    assert response.headers.get("Allow") == ("POST" if status == 405 else None)
+    assert not intake.consumed
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", b"no gzip"),
+        ("gzip", gzip.compress(BODY)[:-3]),
+        ("gzip", gzip.compress(BODY) + b"tail"),
+        ("deflate", zlib.compress(BODY)[:-3]),
+    ],
+)
+@on_uvloop
+async def test_broken_compression(coding: str, body: bytes) -> None:
+    """A stream that cannot be decompressed is the sender's fault."""
+    intake = RememberingIntake()
+    async with http_server(intake) as server, post(server, body, Content_Encoding=coding) as response:
+        answer = Status.FromString(await response.read())
+
+    assert (response.status, answer.code) == (400, 3)
+    assert coding in answer.message
+    assert not intake.consumed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: minus\r\n\r\n",
+        b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nAuthorization: secret\x00\r\n\r\n",
+        b"GET " + b"a" * 100_000,
+        head(None) + b"no hex\r\n",
+        head(None) + b"5\r\nhello" + b"no line end",
+    ],
+)
+@on_uvloop
+async def test_what_is_no_http(data: bytes) -> None:
+    """TLS, HTTP/2, endless lines, broken chunks: 400 with a Status that quotes nothing, and the connection is closed."""
+    intake = RememberingIntake()
+    with capture_logs() as logs:
+        async with http_server(intake) as server:
+            async with raw(server) as client:
+                await client.send(data)
+                status, headers, body = await client.response()
+                assert await client.reader.read() == b""
+            async with post(server, BODY) as response:
+                assert response.status == 200
+
+    assert (status, status_in(body, headers["content-type"]).code) == (400, 3)
+    assert "secret" not in repr(logs) + body.decode("latin-1")
+    assert len(intake.consumed) == 1
+
+
+@on_uvloop
+async def test_fault_in_the_http_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug outside the service is 503 too, never 500, with the traceback in the log."""
+    async with http_server(RememberingIntake()) as server:
+        monkeypatch.setattr(server, "_export", None)
+        with capture_logs() as logs:
+            async with post(server, BODY, Authorization="Bearer secret") as response:
+                answer = status_in(await response.read(), response.content_type)
+
+    assert (response.status, answer.code, response.headers["Retry-After"]) == (503, 14, "1")
+    assert isinstance(logs[0]["exc_info"], TypeError)
+    assert "secret" not in repr(logs)
