@@ -130,7 +130,7 @@ class HttpServer:
         decoder = _decoder(request)
         announced_bytes = request.content_length or 0
         self._check_size(request, announced_bytes)
-        pass
+        lease.hold(announced_bytes)
         try:
             if request.content.is_eof():  # all of it came with the headers
                 return await self._collect(request, decoder, lease)

@@ -149,13 +149,13 @@ OBSERVATIONS: Final = Table(
     stored_as="observation_rows",
     doc="One row per span.",
     engine="ReplacingMergeTree(ingested_at)",
-    partition_by="toDate(start_time)",
+    partition_by="toDate32(start_time)",  # toDate wraps round outside 1970..2149
     order_by=("project_id", "trace_id", "id"),
     time_column="start_time",
     indexes=(
+        "INDEX trace_id_index trace_id TYPE bloom_filter(0.01) GRANULARITY 1",  # a trace is in 1 of 60 partitions
         "INDEX session_id_index session_id TYPE bloom_filter(0.01) GRANULARITY 1",
         "INDEX user_id_index user_id TYPE bloom_filter(0.01) GRANULARITY 1",
-        "INDEX start_time_index start_time TYPE minmax GRANULARITY 1",
     ),
     columns=(
         _name("project_id", "Project that the API key of the request belongs to."),

@@ -10,22 +10,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import ConfigErrors, load, print_config
-from config.models import SECTIONS, Config, Settings
+from config.models import SECTIONS, Config
 
 ANY_INPUT = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 TOKENS = st.sampled_from(
-    ["a", "receivers", "otlp", ":", ": ", " ", "\n", "\n  ", "- ", "{", "}", "[", "]", ",", "&x ", "*x", "!", "!!str ", "|", ">",
-     "'", '"', "\\", "\\U7fffffff", "\\ud800", "%YAML 1.1\n", "%TAG", "---", "...", "#", "? ", "<<", "\t", "${", "}", "${env:X}",
-     "$$", ":-", "0", "1e9", "\ufeff", "\x85", "\u2028", "é", "@", "`", "\r\n", "\x07"]
+    ["a", "receivers", "otlp", ":", ": ", " ", "\n", "\n  ", "- ", "{", "}", "[", "]", ",", "&x ", "*x", "!", "!!str ",
+     "|", ">", "'", '"', "\\", "\\U7fffffff", "\\ud800", "%YAML 1.1\n", "%TAG", "---", "...", "#", "? ", "<<", "\t",
+     "${", "}", "${env:X}", "$$", ":-", "0", "1e9", "\ufeff", "\x85", "\u2028", "é", "@", "`", "\r\n", "\x07"]
 )  # fmt: skip
 
 WORDS = st.sampled_from(
-    [*Config.model_fields, *(name for types in SECTIONS.values() for name in types), "traces", "grpc", "http", "protocols",
-     "endpoint", "pipelines", "workers", "otlp/2", "verbosity", "${env:HOME}", "${env:NOT_SET:-5}", "${file:/}", "127.0.0.1:0",
-     "5s", "local", "block", "retry_on_failure", "path", "blocked_values", "((", "mask"]
+    [*Config.model_fields, *(name for types in SECTIONS.values() for name in types), "traces", "grpc", "http",
+     "protocols", "endpoint", "pipelines", "workers", "otlp/2", "verbosity", "${env:HOME}", "${env:NOT_SET:-5}",
+     "${file:/}", "127.0.0.1:0", "5s", "local", "block", "retry_on_failure", "path", "blocked_values", "((", "mask"]
 )  # fmt: skip
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS | st.text()
@@ -43,10 +43,11 @@ def ends_well(*sources: str | Path, overrides: tuple[str, ...] = ()) -> Config |
     try:
         return load(sources, overrides)
     except ConfigErrors as errors:
-        lines = str(errors).encode("utf-8").decode("utf-8").split("\n")
-        assert len(lines) == len(errors.errors) > 0
-        assert all(line.isprintable() and line.strip() for line in lines)
-        return None
+        failure = errors
+    lines = str(failure).encode("utf-8").decode("utf-8").split("\n")
+    assert len(lines) == len(failure.errors) > 0
+    assert all(line.isprintable() and line.strip() for line in lines)
+    return None
 
 
 def paths_of(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -104,8 +105,8 @@ def test_any_value_in_any_place(file: Path, place: tuple[str, ...], value: Any) 
 
     config = ends_well(file)
 
-    if config is not None and "[REDACTED]" not in (text := print_config(config)):
-        file.write_text(text, "utf-8")
+    if config is not None:
+        file.write_text(print_config(config), "utf-8")
         assert load([file]) == config
 
 
@@ -133,10 +134,3 @@ def test_any_variable(value: str) -> None:
         assert config is not None or "${" in value
     finally:
         del os.environ["ANY_VARIABLE"]
-
-
-def test_models_have_no_more_secrets_than_known() -> None:
-    """Every model that components use refuses unknown keys and is frozen; a new one cannot forget it."""
-    models = [model for types in SECTIONS.values() for model in types.values()]
-
-    assert all(issubclass(model, Settings) and model.model_config["extra"] == "forbid" for model in models)

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from pipelines.buffers import Corrupt, sqlite_file
+from pipelines.buffers import Corrupt, LocalBuffer, sqlite_file
 from pipelines.errors import Permanent, Retryable
 from tests.support.buffers import ALL, batches, file_of, local_buffer, moved, sql
 from tests.support.processes import append_forever, running
@@ -58,7 +58,8 @@ class TestKill:
         reader.close()
 
         with capsys.disabled():
-            print(f"\n{KILLS} kills: {len(acknowledged)} rows acknowledged, {len(seen)} read back")
+            # Figures are asked for beside the verdict, whatever the test runner captures.
+            print(f"\n{KILLS} kills: {len(acknowledged)} rows acknowledged, {len(seen)} read back")  # noqa: T201 - see above
         assert len(seen) == len(set(seen))
         assert {name(number) for number in acknowledged} <= set(seen)
         assert len(acknowledged) > 100 * KILLS
@@ -74,6 +75,15 @@ class TestKill:
 
         assert ids(moved(buffer, "a"))[-1] == name(1 << 40)
         buffer.close()
+
+
+def test_commits_are_synced(tmp_path: Path) -> None:
+    """What no kill can show, only a power cut: the log is fsynced at every commit."""
+    buffer = local_buffer(tmp_path)
+    for connection in buffer._connections:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    buffer.close()
 
 
 class TestTornLog:
@@ -118,7 +128,7 @@ class TestDamage:
             "data = substr(data, 1, 99) || x'00' || substr(data, 101)",
             "data = 'text'",
             "received_at_ns = 1",
-            "size = 1 << 50",
+            "size = 7",
             "rows = 'x'",
             "schema = 77",
         ],
@@ -162,7 +172,7 @@ class TestDamage:
         buffer = local_buffer(tmp_path, "a")
         buffer.append([observations(1)])
 
-        assert len(list(tmp_path.glob("local.sqlite.corrupt-*"))) == 1
+        assert len(list(tmp_path.glob("local.sqlite.corrupt-*Z"))) == 1
         assert ids(moved(buffer, "a")) == [name(0)]
         buffer.close()
 
@@ -172,7 +182,7 @@ class TestDamage:
         for number in range(200):
             buffer.append([observations(1, first=number)])
         buffer.close()
-        overwrite_oldest_entries(file_of(tmp_path))
+        overwrite_second_leaf(file_of(tmp_path))
         buffer = local_buffer(tmp_path, "a")
 
         with pytest.raises(Retryable, match=rf"{file_of(tmp_path)}.*damaged; restart"):
@@ -199,14 +209,14 @@ class TestDamage:
         buffer.close()
 
 
-def overwrite_oldest_entries(file: Path) -> None:
-    """Destroys the leftmost leaf page of the table (https://sqlite.org/fileformat.html#b_tree_pages)."""
+def overwrite_second_leaf(file: Path) -> None:
+    """Destroys the second leaf page of the table: not one that is looked at when the file is opened (https://sqlite.org/fileformat.html#b_tree_pages)."""
     connection = sqlite3.connect(file)
     (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'").fetchone()
     connection.close()
     page = file.read_bytes()[(root - 1) * sqlite_file.PAGE_BYTES :]
-    first_cell = int.from_bytes(page[12:14])
-    leaf = int.from_bytes(page[first_cell : first_cell + 4])
+    second_cell = int.from_bytes(page[14:16])
+    leaf = int.from_bytes(page[second_cell : second_cell + 4])
     with file.open("r+b") as opened:
         opened.seek((leaf - 1) * sqlite_file.PAGE_BYTES)
         opened.write(os.urandom(sqlite_file.PAGE_BYTES))
@@ -232,10 +242,9 @@ class TestDisk:
         buffer = local_buffer(small_disk / "buffer", "a")
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(2 * MIB))
-        acknowledged = 0
+        acknowledged = appends_until_refused(buffer)
         with pytest.raises(Retryable, match="the disk is full; free space"):
-            for acknowledged in range(10_000):
-                buffer.append([observations(1, first=acknowledged)])
+            buffer.append([observations(20)])
 
         ballast.unlink()
         buffer.append([observations(1, first=acknowledged)])
@@ -286,6 +295,16 @@ class TestDisk:
 
         with pytest.raises(Retryable, match="closed"):
             buffer.append([observations(1)])
+
+
+def appends_until_refused(buffer: LocalBuffer) -> int:
+    """Number of rows, numbered from 0, that are taken one by one."""
+    for number in range(10_000):
+        try:
+            buffer.append([observations(1, first=number)])
+        except Retryable:
+            return number
+    raise AssertionError("the disk is never full")
 
 
 def append_until_refused(results: Connection, directory: Path) -> None:

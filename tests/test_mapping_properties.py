@@ -7,16 +7,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.conventions import load_conventions
-from pipelines.schema import TABLES
 from otlp_receiver.decode import decode
 from otlp_receiver.mapping import map_spans
+from pipelines.schema import TABLES
 from tests.support.accounting import unaccounted
 from tests.support.mapping import PLAN, map_export
 from tests.support.otlp import START_NS, Event, Export, Span, Value, export, to_protobuf
 from tests.support.span_tables import kind_and_text, request
 from tests.support.strategies import exports, genai_attributes, spans
 
-_calm = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_calm = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _KEYS = {
     key
     for convention in load_conventions()
@@ -103,8 +103,8 @@ def test_events_and_links_are_kept(generated: list[Span]) -> None:
 
 
 @_calm
-@given(genai_attributes(_KEYS).map(dict), st.randoms())
-def test_structured_values_equal_their_json(attributes: dict[str, Value], chance: Any) -> None:
+@given(genai_attributes(_KEYS).map(dict))
+def test_structured_values_equal_their_json(attributes: dict[str, Value]) -> None:
     """A list or map as attribute value gives the same row as the same thing sent as a JSON string."""
     as_text = {
         key: json.dumps(value) if isinstance(value, list | dict) and _is_plain_json(value) else value

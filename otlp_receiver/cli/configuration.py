@@ -15,24 +15,28 @@ _DEFAULT_DATABASE: Final = "otel"
 
 
 def validate(config: ConfigFiles = None, overrides: Overrides = None) -> None:
-    """Check a configuration: every problem at once, with its place and the nearest valid name.
+    """Check a configuration and report every problem at once.
 
-    Starts nothing and opens no socket. Exit code 1 when there is a problem.
+    Each with file, line, column, path and the nearest valid name. Starts
+    nothing and opens no socket. Exit code 1 when there is a problem.
 
-    Example:
+    For example:
 
-      otlp-receiver validate --config otlp-receiver.yaml
+      otlp-receiver validate --config receiver.yaml
     """
     load_config(config, overrides)
     typer.echo("ok", err=True)
 
 
 def print_config(config: ConfigFiles = None, overrides: Overrides = None) -> None:
-    """Print the configuration as the service sees it: merged, with every default, secrets masked.
+    """Print the configuration as the service sees it.
 
-    Example:
+    All files merged, every default spelled out, secrets masked.
 
-      otlp-receiver print-config --config base.yaml --config production.yaml
+    For example:
+
+      otlp-receiver print-config
+      otlp-receiver print-config --config base.yaml --config site.yaml
     """
     from config.printing import print_config as printed
 
@@ -40,7 +44,7 @@ def print_config(config: ConfigFiles = None, overrides: Overrides = None) -> Non
 
 
 def components() -> None:
-    """Print the components of this build and their types, as YAML."""
+    """Print the component types of this build, as YAML."""
     from ruamel.yaml import YAML
 
     from config.models import SECTIONS
@@ -65,19 +69,21 @@ def _component(name: str, model: "type[Settings]") -> dict[str, str]:
 
 
 def schema(
-    of: Annotated[
-        Literal["config", "sql"], typer.Argument(help="The configuration's JSON Schema, or the tables' DDL.")
-    ] = "config",
+    of: Annotated[Literal["config", "sql"], typer.Argument(help="What to print.")] = "config",
     database: Annotated[str, typer.Option(metavar="NAME", help="Database in the DDL.")] = _DEFAULT_DATABASE,
     ttl_days: Annotated[int, typer.Option(min=0, help="Time to live in the DDL, in days; 0 keeps rows for ever.")] = 90,
 ) -> None:
-    """Print the JSON Schema of the configuration, for editors; or the DDL of the tables.
+    """Print the JSON Schema of the configuration, or the tables' DDL.
 
-    Examples:
+    The JSON Schema is for editors: completion, checks and descriptions
+    while one writes. In YAML files name it in the first line:
 
-      otlp-receiver schema > otlp-receiver.schema.json
+      # yaml-language-server: $schema=receiver.schema.json
 
-      otlp-receiver schema sql --database otel
+    For example:
+
+      otlp-receiver schema > receiver.schema.json
+      otlp-receiver schema sql --database otel --ttl-days 30
     """
     typer.echo(_ddl(database, ttl_days) if of == "sql" else _json_schema())
 

@@ -3,9 +3,10 @@
 import gzip
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -13,7 +14,8 @@ from otlp_receiver.cli.options import AsJson
 from otlp_receiver.cli.output import console, count_text, fail, one_line, safe_text
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
+    from rich.table import Table
 
     from otlp_receiver.cli.explanation import SpanExplanation
     from pipelines.ingest import Accepted, Encoding
@@ -22,24 +24,31 @@ _MOST_BYTES: Final = 256 * 2**20
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ENCODING_OF_SUFFIX: Final[dict[str, "Encoding"]] = {".json": "json", ".pb": "protobuf", ".binpb": "protobuf"}
 _MOST_VALUE_CHARS: Final = 200
+_INDENT: Final = 2
+_HEADER: Final = ("column", "filled from", "value")
+_SHARE_OF_NAMES: Final = {1: 0.5, 2: 0.35}
+"""How much of the width each column of names may take, by the number of such columns."""
 
 
 def explain(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recorded request, gzipped or not.", exists=True, dir_okay=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A recorded request, gzipped or not.", exists=True, dir_okay=False)
+    ],
+    *,
     encoding: Annotated[
         Literal["auto", "protobuf", "json"], typer.Option(help="auto goes by the name, then by the content.")
     ] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Show how a recorded OTLP trace request is understood: what fills each column, and what is left.
+    """Show how a recorded OTLP trace request is understood.
 
-    For every span: the convention that was recognised, the attribute that filled each column, attributes left to metadata,
-    events and links; then the spans that would be rejected, and why. Needs no running service.
+    For every span: the convention that was recognised, the attribute that
+    filled each column, what is left to metadata, events and links; then
+    the spans that would be rejected, and why. Needs no running service.
 
     For example:
 
       otlp-receiver explain request.pb
-
       otlp-receiver explain request.json.gz --json | jq '.spans[].metadata'
     """
     from otlp_receiver.cli.explanation import explain_request
@@ -71,7 +80,7 @@ def _read(file: Path) -> bytes:
 
 
 def _encoding(file: Path, body: bytes) -> "Encoding":
-    """By name; else JSON when it looks like an object. A protobuf request can begin with `\\n{` too, but ends in no brace."""
+    """By name; else JSON when it begins and ends like an object, as protobuf hardly does."""
     suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() != ".gz"]
     named = _ENCODING_OF_SUFFIX.get(suffixes[-1] if suffixes else "")
     looks_like_json = body[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and body[-100:].rstrip().endswith(b"}")
@@ -104,11 +113,13 @@ def _print_span(screen: "Console", span: "SpanExplanation", place: str) -> None:
     from rich.text import Text
 
     screen.print()
-    screen.rule(Text.assemble((place, "dim"), " ", (one_line(span.span_name, 80), "bold cyan")), align="left", style="dim")
-    parent = span.parent_id or "none, it is a root"
-    screen.print(Text(f"trace {span.trace_id}  span {span.id}  parent {parent}", "dim"))
+    screen.rule(
+        Text.assemble((place, "dim"), " ", (one_line(span.span_name, 80), "bold cyan")), align="left", style="dim"
+    )
+    place_in_trace = f"child of {span.parent_id}" if span.parent_id else "a root"
+    screen.print(Text(f"trace {span.trace_id}\nspan {span.id}, {place_in_trace}", "dim"))
     screen.print(Text.assemble(("convention ", "dim"), span.convention or "none recognised"))
-    screen.print(_filled(span))
+    _print_filled(screen, span)
     _print_pairs(screen, "left to metadata", span.metadata)
     if span.copies:
         screen.print(Text.assemble(("said again in the same words: ", "dim"), ", ".join(map(one_line, span.copies))))
@@ -119,9 +130,11 @@ def _print_span(screen: "Console", span: "SpanExplanation", place: str) -> None:
     _print_pairs(screen, "resource, kept as it is", span.resource)
 
 
-def _filled(span: "SpanExplanation") -> "RenderableType":
+def _print_filled(screen: "Console", span: "SpanExplanation") -> None:
     rows = [(filled.column, " + ".join(filled.sources), filled.value) for filled in span.filled]
-    return _grid(rows, ("column", "filled from", "value"))
+    screen.print()
+    screen.print(_grid([_HEADER, *rows], screen.width))
+    screen.print()
 
 
 def _print_pairs(screen: "Console", title: str, pairs: dict[str, str]) -> None:
@@ -129,22 +142,22 @@ def _print_pairs(screen: "Console", title: str, pairs: dict[str, str]) -> None:
     from rich.text import Text
 
     if pairs:
-        screen.print(Text(title, "dim"))
-        screen.print(Padding(_grid(list(pairs.items()), ()), (0, 0, 0, 2)))
+        screen.print(Text(title, "bold"))
+        screen.print(Padding(_grid(list(pairs.items()), screen.width - _INDENT), (0, 0, 0, _INDENT)))
 
 
-def _grid(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> "RenderableType":
-    """Names in full, values on one line each, cut where the line ends."""
-    from rich import box
+def _grid(rows: Sequence[tuple[str, ...]], width: int) -> "Table":
+    """Names in full, on several lines if need be; each value on one, cut where the line ends."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD if header else None, show_header=bool(header), header_style="bold", padding=(0, 2, 0, 0))
-    for name in header or ("", ""):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    table.columns[-1].ratio = 1
-    for row in rows:
-        *names, value = (one_line(cell, _MOST_VALUE_CHARS) for cell in row)
-        cells: list[Any] = [*names, Text(value)]
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    cells = [tuple(one_line(cell, _MOST_VALUE_CHARS) for cell in row) for row in rows]
+    *names, _ = (max(map(len, column)) for column in zip(*cells, strict=True))
+    most_chars = int(width * _SHARE_OF_NAMES[len(names)])
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
+    for chars in names:
+        table.add_column(width=min(chars, most_chars), overflow="fold")
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        table.add_row(*map(Text, row), style="bold" if row == _HEADER else None)
     return table

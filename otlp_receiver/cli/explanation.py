@@ -1,4 +1,4 @@
-"""What the receiver makes of a recorded request: for every span, which attribute filled which column, and what was left.
+"""What the receiver makes of a recorded request: which attribute filled which column, and what was left.
 
 Asks the mapping itself, so it shows what the service does, not what a second implementation believes.
 """
@@ -82,7 +82,7 @@ class SpanExplanation:
 
 
 def explain_request(body: bytes, encoding: Encoding) -> tuple[list[SpanExplanation], Accepted]:
-    """Explain every usable span, and say what was rejected; raises BadRequest when the body cannot be decoded at all."""
+    """Explain every usable span, and say what was rejected; raises BadRequest when the body cannot be decoded."""
     requests = [Request(body, encoding, "explain", 0)]
     table, outcomes = decode(requests)
     if isinstance(outcomes[0], BadRequest):
@@ -118,7 +118,9 @@ class _Explainer:
             copies=self._copies(span),
             metadata=dict(self.records.column("metadata")[span].as_py()),
             resource=dict(self.records.column("resource_attributes")[span].as_py()),
-            events=tuple((event["name"].as_py(), dict(event["attributes"].as_py())) for event in self._list("events", span)),
+            events=tuple(
+                (event["name"].as_py(), dict(event["attributes"].as_py())) for event in self._list("events", span)
+            ),
             links=tuple(f"{link['trace_id']} {link['span_id']}" for link in self._list("links", span)),
         )
 
@@ -219,7 +221,7 @@ class _Explainer:
     def _shown_value(self, column: str, span: int) -> str:
         name, _, key = column.rstrip("]").partition("[")
         if key:
-            return str(dict(self.records.column(name)[span].as_py()).get(key, ""))
+            return str(dict(self.records.column(name)[span].as_py()).get(key, "0"))  # a bucket of none is not kept
         return self._text(name, span) if name in _ORDER else self._raw(name, span)
 
     def _raw(self, field: str, span: int) -> str:

@@ -18,7 +18,7 @@ First steps, in two terminals:
   [bold]otlp-receiver traces[/]         see what arrived
 """
 _RUN: Final = "Run the service"
-_READ: Final = "Read what it stored (talks to the running service)"
+_READ: Final = "Read what it stored"
 _TRY: Final = "Try it out"
 _INSPECT: Final = "Inspect the configuration"
 

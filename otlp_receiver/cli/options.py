@@ -19,7 +19,7 @@ ConfigFiles = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="Configuration file; may be given several times (maps merge, lists replace). Default: the embedded set-up.",
+        help="Configuration file; several merge from left to right. Default: the embedded set-up.",
     ),
 ]
 Overrides = Annotated[

@@ -25,6 +25,7 @@ _TRACES_PATH: Final = "/v1/traces"
 _CONNECT_SECONDS: Final = 5.0
 _EXPORT_SECONDS: Final = 10.0
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_NO_PROXY: Any = (("grpc.enable_http_proxy", 0),)  # gRPC wants a number where the SDK's annotation says text
 
 
 class SendError(Exception):
@@ -70,10 +71,11 @@ class OtlpSender:
 def _parsed(endpoint: str) -> SplitResult:
     try:
         parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
-        if parts.scheme in _DEFAULT_PORTS and parts.hostname and (parts.port or True):
-            return parts
+        port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
-        pass
+        port_is_valid = False
+    if port_is_valid and parts.scheme in _DEFAULT_PORTS and parts.hostname:
+        return parts
     raise SendError(f"{endpoint!r} is no OTLP endpoint; expected one such as http://127.0.0.1:4317")
 
 
@@ -96,14 +98,14 @@ def _grpc_exporter(parts: SplitResult, replies: list[ExportTraceServiceResponse]
         """Keeps what the receiver answers; called again by the SDK whenever it connects anew."""
 
         def _initialize_channel_and_stub(self) -> None:
-            super()._initialize_channel_and_stub()
+            super()._initialize_channel_and_stub()  # type: ignore[no-untyped-call]  # the SDK left it without annotations
             self._client = _RememberingStub(self._client, replies)  # type: ignore[assignment]  # the one method it needs
 
     return Exporter(
         endpoint=f"{parts.scheme}://{parts.netloc}",
         insecure=parts.scheme == "http",
         timeout=_EXPORT_SECONDS,
-        channel_options=(("grpc.enable_http_proxy", 0),) if parts.hostname in _LOOPBACK else (),
+        channel_options=_NO_PROXY if parts.hostname in _LOOPBACK else None,
     )
 
 

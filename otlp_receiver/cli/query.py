@@ -1,7 +1,6 @@
 """`query`: SQL to the running service."""
 
 import sys
-from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 from itertools import islice
 from typing import Annotated, Any, Final
@@ -20,6 +19,7 @@ _PIECE_BYTES: Final = 64 * 1024
 
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="A query; - reads it from standard input.")],
+    *,
     output_format: Annotated[
         str,
         typer.Option("--format", "-f", metavar="FORMAT", help="A ClickHouse format, such as CSVWithNames or Parquet."),
@@ -29,17 +29,16 @@ def query(
 ) -> None:
     """Ask the running service in ClickHouse SQL, read-only.
 
-    The tables are [bold]observations[/], [bold]traces[/], [bold]scores[/] and [bold]trace_totals[/]. On a terminal the
-    answer is a table; in a pipe it is tab-separated with a header, unless --format or the query's FORMAT says otherwise.
+    Tables: [bold]observations[/], [bold]traces[/], [bold]scores[/], [bold]trace_totals[/].
 
-    Examples:
+    On a terminal the answer is a table; in a pipe it is tab-separated with
+    a header. --format, or FORMAT in the query, asks for something else.
 
-      otlp-receiver query 'SELECT model, count(), sum(total_tokens) FROM observations GROUP BY model'
+    For example:
 
       otlp-receiver query 'DESCRIBE observations'
-
-      otlp-receiver query --format Parquet 'SELECT * FROM traces' > traces.parquet
-
+      otlp-receiver query 'SELECT model, count() FROM observations GROUP BY 1'
+      otlp-receiver query -f Parquet 'SELECT * FROM traces' > traces.parquet
       otlp-receiver query - < report.sql
     """
     text = sys.stdin.read() if sql == "-" else sql
@@ -72,8 +71,9 @@ def _print_table(answer: HTTPResponse) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    lines: Iterator[list[Any]] = (json.loads(line) for line in answer)
-    names, types = next(lines, []), next(lines, [])
+    lines = (json.loads(line) for line in answer)
+    names: list[str] = next(lines, [])
+    types: list[str] = next(lines, [])
     table = Table(header_style="bold")
     for name, kind in zip(names, types, strict=True):
         table.add_column(Text(safe_text(name)), justify="right" if _is_number(kind) else "left", overflow="fold")

@@ -16,20 +16,22 @@ def run(
         Literal["ingest", "export"] | None, typer.Option(help="Run one half: receive and buffer, or export.")
     ] = None,
 ) -> None:
-    """Start the service; Ctrl-C or SIGTERM ends it in order, SIGHUP reloads the configuration.
+    """Start the service.
 
-    Without --config it takes the embedded set-up: OTLP on 127.0.0.1 (gRPC 4317, HTTP 4318), a buffer and ClickHouse
-    tables under ./data, SQL on 8123, metrics on 8888, health on 13133.
+    Ctrl-C or SIGTERM ends it in order, SIGHUP reloads the configuration.
 
-    Exit codes: 0 ended in order, 1 something was cut short, 3 could not start.
+    Without --config it takes the embedded set-up: OTLP on 127.0.0.1 (gRPC
+    4317, HTTP 4318), a buffer and ClickHouse tables under ./data, SQL on
+    8123, metrics on 8888, health on 13133.
 
-    Examples:
+    Exit codes: 0 ended in order, 1 something was cut short, 3 could not
+    start.
+
+    For example:
 
       otlp-receiver run
-
-      otlp-receiver run --config otlp-receiver.yaml --set service.workers=2
-
-      otlp-receiver run --config otlp-receiver.yaml --only ingest
+      otlp-receiver run --config receiver.yaml --set service.workers=2
+      otlp-receiver run --config receiver.yaml --only ingest
     """
     settings = load_config(config, overrides, exit_code=START_FAILURE)
     from config import load

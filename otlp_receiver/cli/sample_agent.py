@@ -1,4 +1,4 @@
-"""Agent runs to send: a trip that is planned, a booking that is refunded, a question that is answered, a model that fails."""
+"""Agent runs to send: a trip that is planned, a booking that is refunded, a question about a city."""
 
 from collections.abc import Callable
 from random import Random
@@ -35,12 +35,12 @@ from otlp_receiver.cli.sample_texts import (
 
 
 def trip(rng: Random, model: Model) -> Step:
-    """Everything once: streaming, parallel tools, retrieval, a tool that times out and is tried again, a cached prompt."""
+    """Everything once: streaming, parallel tools, retrieval, a tool that times out and is tried again, cached text."""
     (origin, (origin_code, _)), (city, (code, guide)) = rng.sample(sorted(CITIES.items()), 2)
     nights, guests, budget = rng.randrange(2, 6), rng.randrange(1, 4), rng.randrange(8, 25) * 100
     question = (
-        f"We are {guests} and want to go from {origin} to {city} for {nights} nights in October, for at most {budget} euros "
-        "in all. We like walking and good food. What do you suggest?"
+        f"We are {guests} and want to go from {origin} to {city} for {nights} nights in October, for at most {budget} "
+        "euros in all. We like walking and good food. What do you suggest?"
     )
     talk = Conversation(model, TRAVEL_SYSTEM, TRAVEL_TOOLS, rng)
     talk.say("user", text(question))
@@ -106,8 +106,8 @@ def refund(rng: Random, model: Model) -> Step:
         steps.append(failing_tool(payment, "PaymentError", "payment service answered 502", seconds=rng.uniform(0.5, 3)))
         return failed_agent("support", question, steps)
     answer = (
-        f"I am sorry about the cancelled flight. By policy-17 you may choose a full refund, so {euros} euros are on their way "
-        "to your card and arrive within seven working days (policy-31)."
+        f"I am sorry about the cancelled flight. By policy-17 you may choose a full refund, so {euros} euros are on "
+        "their way to your card and arrive within seven working days (policy-31)."
     )
     steps += [
         tool(talk, payment, {"status": "accepted", "euros": euros}, seconds=rng.uniform(0.2, 0.9)),

@@ -1,7 +1,6 @@
 """`send-sample`: agent runs to look at, sent as an application would send them."""
 
 import time
-from collections.abc import Iterator
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -10,6 +9,8 @@ import typer
 from otlp_receiver.cli.output import count_text, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opentelemetry.sdk.trace import ReadableSpan
     from rich.progress import Progress
 
@@ -35,20 +36,20 @@ def send_sample(
         int | None, typer.Option(help="Same number, same conversations; ids and times are always new.")
     ] = None,
 ) -> None:
-    """Send agent runs over OTLP, with the real OpenTelemetry SDK, to the running service.
+    """Send sample agent runs to the running service, over OTLP.
 
-    The first is a trip planner: streamed model calls, tools, retrieval with embeddings and reranking, a tool that times out
-    and is tried again, cached tokens. More of them vary: models, users, sessions, errors, durations, times of the past day.
+    The first is a trip planner: streamed model calls, tools, retrieval with
+    embeddings and reranking, a tool that times out and is tried again,
+    cached tokens. Further ones vary: models, users, sessions, errors,
+    durations, times of the past day.
 
-    Headers such as an API key are taken from OTEL_EXPORTER_OTLP_HEADERS.
+    Uses the real OpenTelemetry SDK, so OTEL_EXPORTER_OTLP_HEADERS counts.
 
-    Examples:
+    For example:
 
       otlp-receiver send-sample
-
       otlp-receiver send-sample --count 1000
-
-      otlp-receiver send-sample --protocol http/protobuf --endpoint http://10.0.0.7:4318
+      otlp-receiver send-sample --protocol http/protobuf
     """
     from otlp_receiver.cli.otlp_sender import DEFAULT_ENDPOINTS, OtlpSender, SendError
 
@@ -66,12 +67,14 @@ def send_sample(
 
 def _send(sender: "OtlpSender", count: int, rng: Random) -> tuple[int, str]:
     """Send all runs, several in a request; returns the number of spans and the id of the first trace."""
+    from opentelemetry.trace import format_trace_id
+
     waiting: list[ReadableSpan] = []
     sent, trace_id = 0, ""
     with _progress(count) as progress:
         task = progress.add_task("", total=count)
         for number, spans in enumerate(_runs(count, rng), 1):
-            trace_id = trace_id or f"{spans[0].get_span_context().trace_id:032x}"
+            trace_id = trace_id or format_trace_id(spans[0].context.trace_id)
             waiting += spans
             if len(waiting) >= _REQUEST_SPANS or number == count:
                 sender.send(waiting)

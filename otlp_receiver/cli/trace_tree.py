@@ -61,12 +61,27 @@ class Placed:
 
 def node(row: dict[str, Any]) -> Node:
     """A node from a row whose columns are the fields of `Node`, with `level` for `failed`."""
-    numbers = {name: int(row[name]) for name in ("start_unix_ns", "end_unix_ns", "cached_tokens")}
-    counts = {name: None if row[name] is None else int(row[name]) for name in ("input_tokens", "output_tokens")}
-    texts = {
-        name: row[name] for name in ("id", "parent_id", "type", "name", "status_message", "model", "request_model")
-    }
-    return Node(**texts, **numbers, **counts, failed=row["level"] == "ERROR", cost=row["cost"])
+    return Node(
+        id=row["id"],
+        parent_id=row["parent_id"],
+        type=row["type"],
+        name=row["name"],
+        start_unix_ns=int(row["start_unix_ns"]),
+        end_unix_ns=int(row["end_unix_ns"]),
+        failed=row["level"] == "ERROR",
+        status_message=row["status_message"],
+        model=row["model"],
+        request_model=row["request_model"],
+        input_tokens=_count(row["input_tokens"]),
+        output_tokens=_count(row["output_tokens"]),
+        cached_tokens=int(row["cached_tokens"]),
+        cost=row["cost"],
+    )
+
+
+def _count(value: int | str | None) -> int | None:
+    """ClickHouse may write 64-bit integers as text."""
+    return None if value is None else int(value)
 
 
 def arrange(nodes: Iterable[Node]) -> list[Placed]:

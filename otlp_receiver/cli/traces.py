@@ -57,6 +57,7 @@ ORDER BY start_unix_ns DESC, id
 
 
 def traces(
+    *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
     since: Annotated[
         str,
@@ -71,15 +72,13 @@ def traces(
 ) -> None:
     """List the latest traces.
 
-    An id may be shortened as long as it is unique: [bold]otlp-receiver trace 3f2a[/].
+    Look at one with its id, or the start of it: [bold]otlp-receiver trace ID[/].
 
-    Examples:
+    For example:
 
       otlp-receiver traces
-
       otlp-receiver traces --since 1h --limit 100 --project default
-
-      otlp-receiver traces --json | jq -r 'select(.errors > 0) | .id'
+      otlp-receiver traces --json | jq -r 'select(.errors > 0).id'
     """
     since_seconds = _seconds(since) if since else None
     try:
@@ -186,11 +185,7 @@ def _cells(row: dict[str, Any], id_chars: int) -> dict[str, str]:
 
 
 def _unique_chars(ids: list[str]) -> int:
-    """How many characters tell these ids apart, at least eight."""
-    ordered = sorted(set(ids))
-    longest = max((_common_chars(one, next_) for one, next_ in zip(ordered, ordered[1:], strict=False)), default=0)
-    return max(_SHORT_ID_CHARS, longest + 1)
-
-
-def _common_chars(one: str, other: str) -> int:
-    return next((index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right), len(one))
+    """How many characters tell these ids apart, at least eight: some senders begin all ids with the same time."""
+    known = set(ids)
+    lengths = range(_SHORT_ID_CHARS, _TRACE_ID_CHARS)
+    return next((chars for chars in lengths if len({one[:chars] for one in known}) == len(known)), _TRACE_ID_CHARS)

@@ -6,7 +6,7 @@ integers in decimal, doubles in their shortest round-trip form, bytes in base64,
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -157,6 +157,10 @@ class Columns:
         self.schema = schema
         self.rows: list[tuple[Any, ...]] = []
 
+    def lists(self) -> Iterable[list[Any]]:
+        """The growing lists, for a roll-back."""
+        return (self.rows,)
+
     def finish(self) -> pa.RecordBatch:
         """The table so far."""
         columns = list(zip(*self.rows, strict=True)) or [()] * len(self.schema)
@@ -171,6 +175,7 @@ class SpanTableBuilder:
     """Growing `SpanTable`; a request that turns out to be undecodable is rolled back to its `mark`."""
 
     __slots__ = (
+        "_lists",
         "event_attributes",
         "events",
         "link_attributes",
@@ -194,26 +199,17 @@ class SpanTableBuilder:
         self.resource_attributes = AttributeColumns()
         self.scopes = Columns(SCOPES)
         self.scope_attributes = AttributeColumns()
-
-    def _parts(self) -> Iterable[Columns | AttributeColumns]:
-        return (getattr(self, name) for name in self.__slots__)
-
-    def _lists(self) -> list[list[Any]]:
-        return [
-            column
-            for part in self._parts()
-            for column in (part.lists() if isinstance(part, AttributeColumns) else (part.rows,))
-        ]
+        self._lists = [column for field in fields(SpanTable) for column in getattr(self, field.name).lists()]
 
     def mark(self) -> list[int]:
         """Where the lists end now."""
-        return [len(column) for column in self._lists()]
+        return [len(column) for column in self._lists]
 
     def roll_back(self, mark: list[int]) -> None:
         """Forget what came after `mark`."""
-        for column, length in zip(self._lists(), mark, strict=True):
+        for column, length in zip(self._lists, mark, strict=True):
             del column[length:]
 
     def finish(self) -> SpanTable:
         """The table of all requests so far."""
-        return SpanTable(**{name: getattr(self, name).finish() for name in self.__slots__})
+        return SpanTable(**{field.name: getattr(self, field.name).finish() for field in fields(SpanTable)})

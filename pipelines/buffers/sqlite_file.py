@@ -36,6 +36,12 @@ CREATE TABLE IF NOT EXISTS entries (
 PRAGMA user_version = 1;
 COMMIT;
 """
+# Where damage would stop all reading; the rest of a large file is not worth the time at every start.
+_PROBES: Final = (
+    "SELECT max(position) FROM cursors",
+    "SELECT max(position) FROM entries",
+    "SELECT min(position) FROM entries",
+)
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _CAUSES: Final = {
     sqlite3.SQLITE_FULL: "the disk is full; free space on it",
@@ -197,8 +203,8 @@ def _create_tables(path: Path) -> None:
             )
         if version < _VERSION:
             connection.executescript(_TABLES)
-        connection.execute("SELECT max(position) FROM entries").fetchone()
-        connection.execute("SELECT max(position) FROM cursors").fetchone()
+        for probe in _PROBES:
+            connection.execute(probe).fetchone()
 
 
 def _set_aside(path: Path, reason: str) -> None:

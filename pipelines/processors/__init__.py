@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pipelines.batch import Batch
+from pipelines.errors import Permanent
 from pipelines.processors.redaction import redaction
 
 __all__ = ["PROCESSORS", "Processor", "build_processor"]
@@ -21,4 +22,7 @@ def build_processor(processor_id: str, settings: Any) -> Processor:
     Raises:
         Permanent: the settings cannot work; the message names the id, the setting and the cure.
     """
-    return PROCESSORS[processor_id.partition("/")[0]](settings)
+    try:
+        return PROCESSORS[processor_id.partition("/")[0]](settings)
+    except Permanent as error:
+        raise Permanent(f"processors::{processor_id}::{error}") from error

@@ -42,8 +42,7 @@ def redaction(settings: RedactionSettings) -> Callable[[Batch], Batch]:
     """A processor that replaces every match of `blocked_values` in content.
 
     Raises:
-        Permanent: an expression is not valid or matches the empty text, which is everywhere; or the mask would
-            break JSON.
+        Permanent: the expressions are too much together, one matches the empty text, or the mask would break JSON.
     """
     if not settings.blocked_values:
         return lambda batch: batch
@@ -58,15 +57,15 @@ def _check_expression(expression: str) -> None:
     try:
         matches_nothing = pc.match_substring_regex(pa.scalar(""), expression).as_py()
     except pa.ArrowInvalid as error:
-        raise Permanent(f"redaction: blocked_values: {expression!r} is not a regular expression: {error}") from error
+        raise Permanent(f"blocked_values: {expression[:200]!r} cannot be used: {error}") from error
     if matches_nothing:
-        raise Permanent(f"redaction: blocked_values: {expression!r} matches the empty text; make it match something")
+        raise Permanent(f"blocked_values: {expression!r} matches the empty text, thus everywhere; make it match more")
 
 
 def _check_mask(mask: str) -> None:
     # Within JSON such a mask would end the text around it; in a replacement a backslash would name a group.
     if json.dumps(mask, ensure_ascii=False) != f'"{mask}"':
-        raise Permanent("redaction: mask: it must not contain quotes, backslashes or control characters")
+        raise Permanent("mask: it must not contain quotes, backslashes or control characters")
 
 
 def _redacted(mask: _Mask, batch: Batch) -> Batch:

@@ -23,7 +23,8 @@ _PARTS: Final = frozenset(
     for convention in load_conventions()
     for name, sources in convention.fields.items()
     for source in sources
-    if name in ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens", "input_audio_tokens", "output_audio_tokens")
+    if name
+    in ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens", "input_audio_tokens", "output_audio_tokens")
 )
 _MESSAGES: Final = ("input", "output")
 
@@ -36,7 +37,11 @@ def unaccounted(row: Row, attributes: list[tuple[str, str, str]]) -> list[tuple[
 def _is_kept(row: Row, key: str, text: str) -> bool:
     if key in row["metadata"] and _same(row["metadata"][key], text):
         return True
-    return any(_same(value, text) for value in _shown_texts(row)) or _is_shown_number(row, key, text) or _is_shown_json(row, text)
+    return (
+        any(_same(value, text) for value in _shown_texts(row))
+        or _is_shown_number(row, key, text)
+        or _is_shown_json(row, text)
+    )
 
 
 def _same(stored: str, text: str) -> bool:
@@ -74,7 +79,11 @@ def _is_shown_number(row: Row, key: str, text: str) -> bool:
         return True
     shown = [row[name] for name in _NUMBERS if row[name] is not None]
     shown += [value for name in ("usage_details", "cost_details") for value in row[name].values()]
-    if any(value == number or abs(value - number) <= Decimal("1e-12") for value in map(_decimal, shown) if value is not None):
+    if any(
+        value == number or abs(value - number) <= Decimal("1e-12")
+        for value in map(_decimal, shown)
+        if value is not None
+    ):
         return True
     first_token = row["completion_start_time"]
     return first_token is not None and first_token - row["start_time"] == int(number * 10**9)

@@ -63,6 +63,8 @@ def _empty_value(arrow: pa.DataType, clickhouse: str) -> Any:
         return []
     if pa.types.is_timestamp(arrow):
         return START_NS
+    if pa.types.is_boolean(arrow):
+        return False
     if pa.types.is_struct(arrow):
         return _ranked("", rank=NO_VALUE_RANK)
     return 0

@@ -93,7 +93,7 @@ exports: Final[st.SearchStrategy[Export]] = st.lists(resources, max_size=2)
 
 # --- GenAI -----------------------------------------------------------------------------------------------------------
 
-_WORDS: Final = st.text("abc é☀️\"\\{}[]\n", max_size=8)
+_WORDS: Final = st.text('abc é☀️"\\{}[]\n', max_size=8)
 _ARGUMENTS: Final = st.dictionaries(st.sampled_from(["city", "unit"]), st.one_of(_WORDS, st.integers(0, 9)), max_size=2)
 _CALL_IDS: Final = st.sampled_from(["call_1", "call_2"])
 _PARTS: Final = st.one_of(
@@ -125,7 +125,9 @@ message_values: Final = st.lists(
     st.one_of(
         st.fixed_dictionaries({"role": _ROLES, "content": _CONTENT}),
         st.fixed_dictionaries({"role": _ROLES, "parts": st.lists(_PARTS, max_size=3)}, optional={"name": _WORDS}),
-        st.fixed_dictionaries({"role": st.just("assistant"), "content": _CONTENT, "tool_calls": st.lists(_CALLS, max_size=2)}),
+        st.fixed_dictionaries(
+            {"role": st.just("assistant"), "content": _CONTENT, "tool_calls": st.lists(_CALLS, max_size=2)}
+        ),
         st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": _CALL_IDS, "content": _CONTENT}),
         st.fixed_dictionaries({"role": st.just("assistant"), "content": _WORDS, "reasoning_content": _WORDS}),
         st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none(), "refusal": _WORDS}),
