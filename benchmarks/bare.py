@@ -5,7 +5,7 @@
 
 import tempfile
 import time
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ def insert_rate(path: str, batches: list[Batch]) -> float:
     """Observations per second into a copy of the table; the database at `path` is open in this process."""
     import chdb
 
-    connection = chdb.connect(path)
+    connection: Any = chdb.connect(path)  # type: ignore[no-untyped-call]  # the package lacks annotations
     ddl = str(connection.query("SHOW CREATE TABLE observation_rows", "TSVRaw").bytes().decode())
     bare = ddl.replace("fsync_after_insert = 1", "fsync_after_insert = 0")
     connection.query("CREATE TABLE bare_rows (" + bare.split("(", 1)[1])
@@ -36,8 +36,9 @@ def insert_rate(path: str, batches: list[Batch]) -> float:
 
 def measure() -> float:
     """Chat spans, blocks as the exporter's."""
-    from benchmarks.stages import mapped_batches
     from exporters.chdb_store import ChdbExporter
+
+    from benchmarks.stages import mapped_batches
 
     batches = [mapped_batches("chat", _BLOCK_ROWS, seed)[0] for seed in range(1, _BLOCKS + 1)]
     with tempfile.TemporaryDirectory() as directory:

@@ -66,7 +66,7 @@ class _Http:
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         await reader.readexactly(length)
-        return head.startswith(b"HTTP/1.1 200")
+        return bool(head.startswith(b"HTTP/1.1 200"))
 
 
 class _Grpc:

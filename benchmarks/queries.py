@@ -57,7 +57,7 @@ def queries_stage(report: Report) -> None:
 def _connection(exporter: Any) -> Any:
     import chdb
 
-    return chdb.connect(exporter.settings.path)
+    return chdb.connect(exporter.settings.path)  # type: ignore[no-untyped-call]  # the package lacks annotations
 
 
 def _run(connection: Any, sql: str) -> str:

@@ -81,8 +81,8 @@ def map_stage(report: Report) -> None:
 
         ours, together = per_second(work), per_second(both)
         what = f"{shape}, {spans_per_request} spans a request"
-        beside = f"decode and map {together:,.0f} spans/s"
-        report.add("map", Figure(what, f"{_rate(ours, requests, spans_per_request)}, {1e6 / ours:.1f} µs a span", beside))
+        value = f"{_rate(ours, requests, spans_per_request)}, {1e6 / ours:.1f} µs a span"
+        report.add("map", Figure(what, value, f"decode and map {together:,.0f} spans/s"))
 
 
 def append_stage(report: Report) -> None:
@@ -152,4 +152,5 @@ def export_stage(report: Report) -> None:
             exporter.close()
     micros = cpu[0] / (_BLOCKS * _BLOCK_ROWS) * 1e6
     value = f"{ours:,.0f} spans/s, {micros:.0f} µs of processor a span, with trace rows and fsync"
-    report.add("export", Figure("chat, 16,384 rows a block", value, f"bare INSERT {bare:,.0f} rows/s ({ours / bare:.0%})"))
+    beside = f"bare INSERT {bare:,.0f} rows/s ({ours / bare:.0%})"
+    report.add("export", Figure(f"chat, {_BLOCK_ROWS:,} rows a block", value, beside))

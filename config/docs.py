@@ -137,7 +137,7 @@ def _type(target: Any) -> str:
     if model_of(target) is not None or any(get_origin(kind) is dict for kind in kinds):
         return "mapping"
     if any(get_origin(kind) is tuple for kind in kinds):
-        return f"list of {_type(item_type(target))}"
+        return f"list of {_type(item_type(target))}s"
     if spelling is not None or get_origin(target) is Literal:
         return spelling.name if spelling else " \\| ".join(f"`{value}`" for value in get_args(target))
     return next(_PLAIN[kind] for kind in kinds if kind in _PLAIN)

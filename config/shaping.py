@@ -17,7 +17,7 @@ from config.yaml_tree import Broken, Mapping, Node, Scalar, Sequence, is_empty
 BROKEN: Final = object()
 """Stands for a value whose fault has been reported."""
 
-COLLECTOR_KEYS: Final = {
+_COLLECTOR_KEYS: Final = {
     "connectors": "this receiver has one signal and needs none",
     "sending_queue": "the pipeline's buffer is the queue, and it is durable",
 }
@@ -43,8 +43,8 @@ def shape(node: Node, target: Any, path: tuple[str, ...], problems: list[ConfigE
 
 def unknown_key(key: str, valid: Iterable[str]) -> str:
     """What to say of a key that is none of the valid ones."""
-    if key in COLLECTOR_KEYS:
-        return f"unknown key: {COLLECTOR_KEYS[key]}"
+    if key in _COLLECTOR_KEYS:
+        return f"unknown key: {_COLLECTOR_KEYS[key]}"
     names = list(valid)
     return "unknown key" + (did_you_mean(key, names) or f" (valid keys: {', '.join(names)})")
 

@@ -97,14 +97,14 @@ def validated(
 
 def _component(section: str, component_id: str, body: Node, mark: Mark, problems: list[ConfigError]) -> Settings | None:
     path = (section, component_id)
-    fault = component_fault(section, component_id)
+    fault = _component_fault(section, component_id)
     if fault:
         problems.append(mark.error(join_path(path), fault))
         return None
     return validated(SECTIONS[section][component_id.partition("/")[0]], body, mark, path, problems)
 
 
-def component_fault(section: str, component_id: str) -> str:
+def _component_fault(section: str, component_id: str) -> str:
     """What is wrong with the id of a component; empty when nothing is."""
     try:
         component_type = parse_component_id(component_id).partition("/")[0]
@@ -139,16 +139,16 @@ def _report(
 def _message(detail: ErrorDetails, node: Node) -> str:
     kind, given = detail["type"], detail["input"]
     key = str(detail["loc"][-1]) if detail["loc"] else ""
+    source = f" (from {node.origin})" if is_empty(node) and node.origin else ""
     if kind in ("missing", "too_short"):
-        return _REQUIRED.get(key, _EXPECTED[kind]) + (
-            f" (from {node.origin})" if is_empty(node) and node.origin else ""
-        )
+        return _REQUIRED.get(key, _EXPECTED[kind]) + source
     template = _EXPECTED.get(kind)
     message = template.format(**_context(detail)) if template else detail["msg"]
     if kind == "literal_error":
         return message + _got(given, node) + did_you_mean(str(given), _VALUE.findall(message))
-    whole = kind == "value_error" and isinstance(given, dict)
-    return message + ("" if whole else _got(given, node)) + _cure(kind, given)
+    if kind == "value_error" and isinstance(given, dict):
+        return message + source
+    return message + _got(given, node) + _cure(kind, given)
 
 
 def _context(detail: ErrorDetails) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _got(given: Any, node: Node) -> str:
     """What was found instead; never a secret, nor the value of a substitution, which may be one."""
     if isinstance(given, SecretStr):
         return ""
-    kind = _KINDS.get(type(given), "text")
+    kind = _KINDS.get(type(given), "text") if given != "" else "nothing"
     if node.origin:
         return f", got {kind} (from {node.origin})"
     if not isinstance(given, bool | int | float | str):

@@ -62,11 +62,12 @@ def _check_ids(root: Mapping, section: str, path: str, items: list[Scalar], prob
     kind = section.removesuffix("s")
     seen: set[str] = set()
     for item in items:
+        named = f"references {kind} {_shown(item)}"
         if item.text not in configured:
             near = did_you_mean(item.text, configured)
-            problems.append(item.mark.error(path, f'references {kind} "{item.text}" which is not configured{near}'))
+            problems.append(item.mark.error(path, f"{named} which is not configured{near}"))
         elif item.text in seen:
-            problems.append(item.mark.error(path, f'references {kind} "{item.text}" twice'))
+            problems.append(item.mark.error(path, f"{named} twice"))
         seen.add(item.text)
 
 
@@ -78,7 +79,7 @@ def _check_owners(
         owner = owners.setdefault((section, item.text), path)
         if owner != path:
             cure = f"a {kind} belongs to one pipeline, configure another such as {item.text.partition('/')[0]}/2"
-            problems.append(item.mark.error(path, f'references {kind} "{item.text}" which {owner} has: {cure}'))
+            problems.append(item.mark.error(path, f"references {kind} {_shown(item)} which {owner} has: {cure}"))
 
 
 def _check_sql_http(root: Mapping, problems: list[ConfigError]) -> None:
@@ -114,6 +115,11 @@ def _ids(body: Node | None, key: str) -> list[Scalar]:
     node = _at(body, key)
     items = node.items if isinstance(node, Sequence) else (node,)
     return [item for item in items if isinstance(item, Scalar) and item.text]
+
+
+def _shown(item: Scalar) -> str:
+    """The id, or where it came from: what is substituted is never shown."""
+    return item.origin or f'"{item.text}"'
 
 
 def _at(node: Node | None, *keys: str) -> Node | None:

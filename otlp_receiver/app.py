@@ -8,7 +8,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from config import Config
@@ -17,9 +16,9 @@ from config.models import PipelineSettings
 from otlp_receiver.child import Assignment, Part, run_child
 from otlp_receiver.preflight import enabled_extensions
 from pipelines.batch import Batch
-from pipelines.buffers import BUFFERS, Buffer
+from pipelines.buffers import Buffer, open_buffer
 from pipelines.ingest import Intake, Outcome, Request, Transform
-from pipelines.processors import PROCESSORS
+from pipelines.processors import build_processor
 
 _MIB: Final = 2**20
 _LEAST_SECONDS: Final = 0.5
@@ -37,16 +36,6 @@ def transform() -> Transform:
         return map_spans(plan, table, requests), outcomes
 
     return decode_and_map
-
-
-def _type(component_id: str) -> str:
-    return component_id.partition("/")[0]
-
-
-def _open_buffer(config: Config, buffer_id: str) -> Buffer:
-    buffer = BUFFERS[_type(buffer_id)](config.buffers[buffer_id], buffer_id)
-    buffer.open()
-    return buffer
 
 
 class IngestPart:
@@ -68,9 +57,9 @@ class IngestPart:
             await receiver.start()
 
     def _start_intake(self, pipeline: PipelineSettings) -> Intake:
-        buffer = _open_buffer(self._config, pipeline.buffer)
+        buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
         self._buffers.append(buffer)
-        processors = [PROCESSORS[_type(each)](self._config.processors[each]) for each in pipeline.processors]
+        processors = [build_processor(each, self._config.processors[each]) for each in pipeline.processors]
         intake = Intake(transform(), processors, buffer)
         intake.start()
         self._intakes.append(intake)
@@ -124,18 +113,16 @@ class ExportPart:
                 await self._start_sql(settings)
 
     def _start_pipeline(self, pipeline: PipelineSettings) -> None:
-        from exporters import EXPORTERS
-        from pipelines.dead_letters import DeadLetters
+        from exporters import build_exporter
         from pipelines.export import ExportLoop
 
-        buffer = _open_buffer(self._config, pipeline.buffer)
+        buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
         self._buffers.append(buffer)
         buffer.keep_cursors(pipeline.exporters)
-        dead_letters = DeadLetters(Path(self._config.buffers[pipeline.buffer].directory) / "dead-letters")
         for exporter_id in pipeline.exporters:
             settings = self._config.exporters[exporter_id]
-            exporter = EXPORTERS[_type(exporter_id)](exporter_id, settings)
-            loop = ExportLoop(exporter_id, exporter, buffer, settings, dead_letters)
+            exporter = build_exporter(exporter_id, settings)
+            loop = ExportLoop(exporter_id, exporter, buffer, settings, buffer.dead_letters)
             loop.start()
             self._exporters[exporter_id] = exporter
             self._loops.append(loop)

@@ -23,6 +23,8 @@ from otlp_receiver.logs import configure_logs
 START_FAILURE: Final = 3
 
 _REPORT_INTERVAL_SECONDS: Final = 0.2
+# Without a supervisor the next start waits for our ports and our store; what is not exported yet lies in the buffer.
+_ORPHAN_SECONDS: Final = 1.0
 
 
 class StartFailure(Exception):
@@ -76,7 +78,8 @@ def run_child(compose: Callable[[Assignment], Part]) -> int:
 
 async def _live(compose: Callable[[Assignment], Part], assignment: Assignment, status_descriptor: int) -> int:
     log = structlog.get_logger(assignment.name)
-    stop = _stop_requested()
+    stop: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    _listen_for_the_end(stop, assignment.config.service.shutdown_timeout)
     try:
         part = compose(assignment)
         await part.start()
@@ -85,26 +88,28 @@ async def _live(compose: Callable[[Assignment], Part], assignment: Assignment, s
         log.debug("The start failed.", exc_info=True)
         return START_FAILURE
     reporting = asyncio.create_task(_report_changes(part, status_descriptor))
-    await stop.wait()
+    deadline_seconds = await stop
     reporting.cancel()
-    await part.shutdown(assignment.config.service.shutdown_timeout)
+    await part.shutdown(deadline_seconds)
     return 0
 
 
-def _stop_requested() -> asyncio.Event:
-    """Set by SIGTERM, and by the end of standard input: a service without its supervisor must not linger."""
-    stop = asyncio.Event()
+def _listen_for_the_end(stop: "asyncio.Future[float]", timeout_seconds: float) -> None:
+    """Resolves `stop` to the seconds that are left: all of them on SIGTERM, few when the supervisor is gone."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, stop.set)
+
+    def end(deadline_seconds: float) -> None:
+        if not stop.done():
+            stop.set_result(deadline_seconds)
 
     def read() -> None:
         if not os.read(sys.stdin.fileno(), 1024):
             loop.remove_reader(sys.stdin.fileno())
-            stop.set()
+            end(min(timeout_seconds, _ORPHAN_SECONDS))
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, timeout_seconds)
     loop.add_reader(sys.stdin.fileno(), read)
-    return stop
 
 
 async def _report_changes(part: Part, status_descriptor: int) -> None:

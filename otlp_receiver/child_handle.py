@@ -54,7 +54,7 @@ class ChildHandle:
                 return
             self._early_ends += not self._was_ready
             if not self._was_ready and (code == START_FAILURE or self._early_ends == _MOST_EARLY_ENDS):
-                raise StartFailure(self._failure or f"{self._assignment.name} ended with exit code {code} before it was ready")
+                raise StartFailure(self._failure or f"{self._assignment.name} ended with {code} before it was ready")
             self._health.problems[self._assignment.name] = "restarting"
             WORKER_RESTARTS.labels(self._assignment.role).inc()
             _log.error("A process ended unasked and is replaced.", process=self._assignment.name, exit_code=code,

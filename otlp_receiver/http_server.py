@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
+from aiohttp.web_protocol import _ErrInfo
 
 from config.models import HttpServerSettings
 from otlp_receiver.admission import Lease
@@ -173,6 +174,16 @@ class HttpServer:
 
 class _Connection(web.RequestHandler):
     """aiohttp's connection, its own error pages replaced by google.rpc.Status, and never 500."""
+
+    def data_received(self, data: bytes) -> None:
+        """A body that stops being HTTP ends its request; aiohttp alone would queue an error behind it and let it wait."""
+        super().data_received(data)
+        request = self._current_request
+        broken = self._messages and isinstance(self._messages[-1][0], _ErrInfo)
+        if broken and request is not None and not request.content.is_eof():
+            request.content.set_exception(web.RequestPayloadError("a chunk is malformed"))
+            request.content.feed_eof()
+            self.close()
 
     def handle_error(
         self,

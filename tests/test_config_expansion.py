@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from config import ConfigErrors
+from config.models import NO_PROTOCOL
 from tests.support.configs import MINIMAL, loaded, told
+
+NO_ID = "expected a component id: type or type/name, without spaces and symbols"
 
 Directory = Callable[[str], str]
 
@@ -202,6 +205,31 @@ def test_values_from_outside_stay_out_of_messages(tmp_path: Path, monkeypatch: p
     assert len(lines) == 8
     assert "hunter2" not in "\n".join(lines).replace("${env:UNSET:-hunter2}", "")
     assert "service::workers: expected a whole number, got text (from ${env:SECRET})" in lines[0]
+
+
+def test_empty_variables_are_named(tmp_path: Path) -> None:
+    """A required key that ends up empty says which variable was empty."""
+    text = MINIMAL.replace("[debug]", "'${env:EMPTY}'").replace("buffer: local", "buffer: '${env:EMPTY}'")
+    text = text.replace("{grpc:, http:}", "'${EMPTY}'").replace("debug:", "file: {path: '${env:EMPTY}'}")
+
+    lines = told(tmp_path, text)
+
+    assert [line.partition(": ")[2] for line in lines] == [
+        "receivers::otlp::protocols: " + NO_PROTOCOL + " (from ${env:EMPTY})",
+        "exporters::file::path: must not be empty, got nothing (from ${env:EMPTY})",
+        "service::pipelines::traces::buffer: " + NO_ID + ", got nothing (from ${env:EMPTY})",
+        "service::pipelines::traces::exporters: must have at least one exporter (from ${env:EMPTY})",
+    ]
+
+
+def test_ids_from_outside_are_not_shown(tmp_path: Path) -> None:
+    """A secret where an id belongs is not shown either, the nearest valid id is."""
+    (line,) = told(tmp_path, MINIMAL.replace("[debug]", "['${env:LEVEL}x']"))
+
+    assert line == (
+        "my.yaml:9:60: service::pipelines::traces: references exporter ${env:LEVEL} which is not configured "
+        "(did you mean 'debug'?)"
+    )
 
 
 def test_invalid_unicode_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,20 @@ async def test_too_large_without_a_length() -> None:
     assert (status, Status.FromString(body).code) == (413, 8)
 
 
+@on_uvloop
+async def test_too_large_although_nothing_comes_out() -> None:
+    """A stream of empty blocks counts as it arrives: it could go on for ever."""
+    empty_block = b"\x00\x00\x00\xff\xff"
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield empty_block * 13_107
+
+    async with http_server(RememberingIntake(), max_mib=1) as server:
+        async with post(server, chunks(), Content_Encoding="deflate") as response:
+            assert response.status == 413
+
+
 def one_member_bomb() -> bytes:
     """128 MiB of zeros in one gzip member of 128 KiB."""
     return gzip.compress(bytes(128 * MIB))

@@ -8,12 +8,13 @@ import pytest
 from google.rpc.status_pb2 import Status
 from structlog.testing import capture_logs
 
+from otlp_receiver.admission import Admission
 from pipelines.errors import BufferFull, Permanent, Retryable
 from pipelines.ingest import BadRequest
 from pipelines.metrics import REFUSED_SPANS
 from tests.support.http_client import BODY, JSON, PROTOBUF, head, post, raw, status_in
 from tests.support.otlp import export, span, to_json
-from tests.support.receivers import RememberingIntake, http_server, on_uvloop, requests_counted
+from tests.support.receivers import MIB, RememberingIntake, http_server, on_uvloop, requests_counted, until
 
 
 @pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
@@ -155,3 +156,19 @@ async def test_fault_in_the_http_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (response.status, answer.code, response.headers["Retry-After"]) == (503, 14, "1")
     assert isinstance(logs[0]["exc_info"], TypeError)
     assert "secret" not in repr(logs)
+
+
+@pytest.mark.parametrize("chunk", [b"no hex\r\n", b"5\r\nhelloXX", b"-1\r\n", b"f" * 20 + b"\r\n"])
+@on_uvloop
+async def test_body_that_stops_being_http(chunk: bytes) -> None:
+    """A request that waits for its body is told at once that the rest is broken, and the connection is closed."""
+    intake, admission = RememberingIntake(), Admission(MIB)
+    async with http_server(intake, admission=admission) as server, raw(server) as client:
+        await client.send(head(None))
+        await until(lambda: admission.held_bytes > 0)
+        await client.send(chunk)
+        status, _, body = await client.response()
+
+        assert (status, Status.FromString(body).code) == (400, 3)
+        assert await client.reader.read() == b""
+    assert not intake.consumed

@@ -43,13 +43,17 @@ def test_deflate_with_and_without_wrapper(body: bytes, packet_bytes: int) -> Non
     assert inflate("deflate", raw_deflate(body), packet_bytes) == body
 
 
-@pytest.mark.parametrize("size_bytes", [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 5 * PIECE_BYTES])
+@pytest.mark.parametrize(
+    "size_bytes", [PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, PIECE_BYTES + 195, 5 * PIECE_BYTES]
+)
 def test_around_the_piece_size(size_bytes: int) -> None:
     """Nothing is lost or added where a body just fills its pieces."""
     body = b"x" * size_bytes
 
-    assert inflate("gzip", gzip.compress(body), 1000) == body
-    assert inflate("deflate", zlib.compress(body), 1000) == body
+    for packet_bytes in (1000, 10_000):
+        assert inflate("gzip", gzip.compress(body), packet_bytes) == body
+        assert inflate("deflate", zlib.compress(body), packet_bytes) == body
+        assert inflate("deflate", raw_deflate(body), packet_bytes) == body
 
 
 def test_padding_after_a_member() -> None:

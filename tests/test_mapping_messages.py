@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from otlp_receiver.mapping.content import _is_canonical
 from otlp_receiver.mapping.messages import canonical_messages
-from tests.support.mapping import Row, observation
+from tests.support.arrow_rows import Row
+from tests.support.mapping import observation
 from tests.support.otlp import Event, event, span
 from tests.support.strategies import message_values
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from otlp_receiver.decode import decode
 from otlp_receiver.mapping import map_spans
-from tests.support.mapping import PLAN, Row, map_bodies, map_export, observation, rows
+from tests.support.arrow_rows import Row, table_rows
+from tests.support.mapping import PLAN, map_bodies, map_export, observation
 from tests.support.otlp import START_NS, Span, event, export, span, to_protobuf
 from tests.support.span_tables import request
 from tests.support.trace_merge import merged, value
@@ -80,7 +81,7 @@ def test_one_partial_row_a_trace() -> None:
     bodies = [to_protobuf(export(_ROOT, _EARLY_CHILD, span(trace_id=other)))] * 2
     requests = [request(body, project_id=project) for body, project in zip(bodies, ("a", "b"), strict=True)]
     table, _ = decode(requests)
-    (traces,) = (rows(batch) for batch in map_spans(PLAN, table, requests) if batch.kind == "traces")
+    (traces,) = (table_rows(batch.records) for batch in map_spans(PLAN, table, requests) if batch.kind == "traces")
     keys = sorted((row["project_id"], row["id"]) for row in traces)
     assert keys == [("a", _TRACE), ("a", other), ("b", _TRACE), ("b", other)]
 

@@ -118,7 +118,7 @@ def test_without_expressions_batches_pass_untouched() -> None:
     ("settings", "message"),
     [
         ({"blocked_values": ["a*"]}, r"processors::redaction/pii::blocked_values: 'a\*' matches the empty text"),
-        ({"blocked_values": [rf"\pL{{900}}{number}" for number in range(100)]}, "too large"),
+        ({"blocked_values": [rf"{number}\pL{{400}}" for number in range(2)]}, "too large"),
         ({"blocked_values": ["a"], "mask": '"'}, "must not contain quotes"),
         ({"blocked_values": ["a"], "mask": "\\1"}, "must not contain quotes"),
     ],

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _DEEPEST_DRAWN: Final = 16
 _GUIDE_CHARS: Final = 3
-_LEAST_LABEL_CHARS: Final = 24
+_LEAST_LABEL_CHARS: Final = 20
 _LEAST_MODEL_CHARS: Final = 12
 _GAP: Final = "  "
 _HEADINGS: Final = ("duration", "model", "in (cached) → out", "cost")

@@ -6,8 +6,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from config.conventions import load_conventions
+from tests.support.arrow_rows import Row
+from tests.support.otlp import KINDS, STATUS_CODES, Attributes, Resource, Scope, Span
+from tests.support.span_tables import kind_and_text
 
-Row = dict[str, Any]
 # Columns that hold what was sent under other names; their values are searched, whatever the key.
 _TEXTS: Final = (
     "user_id", "session_id", "environment", "release", "version", "trace_name", "provider", "operation", "model",
@@ -27,6 +29,73 @@ _PARTS: Final = frozenset(
     in ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens", "input_audio_tokens", "output_audio_tokens")
 )
 _MESSAGES: Final = ("input", "output")
+
+
+def problems(row: Row, span: Span, scope: Scope, resource: Resource) -> list[str]:
+    """What a stored row says differently from the span that was sent, and what of the span it does not say."""
+    wrong = [
+        f"{name} is {row[name]!r}, sent was {expected!r}"
+        for name, expected in _expected(span, scope).items()
+        if row[name] != expected
+    ]
+    if row["name"] != _expected_name(row, span):
+        wrong.append(f"name is {row['name']!r}, sent was {span.name!r}")
+    for name, sent in (("attributes", span.attributes), ("resource attributes", resource.attributes)):
+        kept = row if name == "attributes" else {**row, "metadata": row["resource_attributes"]}
+        lost = unaccounted(kept, [(key, *kind_and_text(value)) for key, value in sent])
+        wrong.extend(f"{name}: {key} = {text[:200]!r} is nowhere" for key, text in lost)
+    return wrong
+
+
+def _expected_name(row: Row, span: Span) -> str:
+    """Tools and agents are named by what they are."""
+    column = {"TOOL": "tool_name", "AGENT": "agent_name"}.get(row["type"])
+    own: str = row[column] if column else ""
+    return own or span.name
+
+
+def _expected(span: Span, scope: Scope) -> dict[str, Any]:
+    return {
+        "trace_id": span.trace_id,
+        "id": span.span_id,
+        "parent_observation_id": span.parent_id,
+        "is_root": not span.parent_id,
+        "start_time": span.start_ns,
+        "end_time": span.end_ns,
+        "trace_state": span.trace_state,
+        "trace_flags": span.flags,
+        "span_kind": KINDS[span.kind],
+        "status_code": STATUS_CODES[span.status_code],
+        "scope_name": scope.name,
+        "scope_version": scope.version,
+        "scope_attributes": _texts(scope.attributes),
+        "dropped_attributes_count": span.dropped[0],
+        "dropped_events_count": span.dropped[1],
+        "dropped_links_count": span.dropped[2],
+        "events": [
+            {"time": event.time_ns, "name": event.name, "attributes": _texts(event.attributes)} for event in span.events
+        ],
+        "links": [
+            {
+                "trace_id": link.trace_id,
+                "span_id": link.span_id,
+                "trace_state": link.trace_state,
+                "attributes": _texts(link.attributes),
+            }
+            for link in span.links
+        ],
+    }
+
+
+def _texts(attributes: Attributes) -> dict[str, str]:
+    return {key: _compact(*kind_and_text(value)) for key, value in attributes}
+
+
+def _compact(kind: str, text: str) -> str:
+    """Structured values are stored without spaces."""
+    if kind not in ("array", "kvlist"):
+        return text
+    return json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
 
 
 def unaccounted(row: Row, attributes: list[tuple[str, str, str]]) -> list[tuple[str, str]]:

@@ -152,14 +152,15 @@ def _json_span(span: dict[str, Any]) -> Span:
             )
             for link in span.get("links", ())
         ],
-        dropped=tuple(span.get(f"dropped{what}Count", 0) for what in ("Attributes", "Events", "Links")),  # type: ignore[arg-type]  # three of them
+        dropped=tuple(span.get(f"dropped{what}Count", 0) for what in ("Attributes", "Events", "Links")),
     )
 
 
 def _json_time(value: Any) -> int:
     """Text, a number, or two signed halves (OTel JS 0.44)."""
     if isinstance(value, dict):
-        return (value["high"] % 2**32 << 32) + value["low"] % 2**32
+        high, low = (int(value[half]) % 2**32 for half in ("high", "low"))
+        return (high << 32) + low
     return int(value)
 
 
@@ -172,7 +173,7 @@ def _json_attributes(owner: dict[str, Any]) -> Attributes:
     return [(attribute["key"], _json_value(attribute.get("value"))) for attribute in owner.get("attributes", ())]
 
 
-def _json_value(value: Any) -> Value:
+def _json_value(value: Any) -> Value:  # noqa: PLR0911 - one return per kind of AnyValue
     match value:
         case {"stringValue": str(text)}:
             return _json_text(text)

@@ -1,0 +1,172 @@
+"""The exporter `chdb`: ClickHouse embedded in this process."""
+
+import atexit
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import chdb
+import numpy as np
+import pyarrow as pa
+import structlog
+
+from config.models import ChdbExporterSettings
+from exporters.chdb_directory import READER, make_ready, server_settings
+from exporters.clickhouse_errors import sorted_error
+from exporters.clickhouse_sql import column_list, ddl, upgrade
+from pipelines.batch import Batch
+from pipelines.errors import Permanent, Retryable
+from pipelines.schema import TABLES, Table
+
+DATABASE: Final = "otel"
+
+# ClickHouse refuses an INSERT into more (max_partitions_per_insert_block); each partition becomes a part with its fsync.
+_MOST_PARTITIONS: Final = 100
+_DAY_NS: Final = 86_400 * 10**9
+_READER_SHARE: Final = 4
+"""What part of the memory a single query may use: queries must not starve the inserts."""
+
+_log = structlog.get_logger("chdb")
+
+
+class ChdbExporter:
+    """Stores batches in a chDB directory, and hands out connections that can only read it.
+
+    One process at a time may have a directory open, and a process may have one directory open.
+
+    Attributes:
+        settings: as given.
+    """
+
+    def __init__(self, exporter_id: str, settings: ChdbExporterSettings) -> None:
+        self.settings = settings
+        self._id = exporter_id
+        self._connection: Any = None
+        self._connecting = threading.Lock()
+
+    def open(self) -> None:
+        """Open the directory, create or upgrade tables and views.
+
+        Raises:
+            Permanent: the directory or what is in it cannot be used; the message names it and the cure.
+            Retryable: another process has it open.
+        """
+        directory = make_ready(self.settings.path)
+        with server_settings(self.settings.max_memory_mib, DATABASE) as config:
+            try:
+                self._connection = chdb.connect(f"{directory}?config-file={config}")
+            except RuntimeError as error:
+                raise Permanent(f"chDB cannot open the directory {directory}: {error}") from error
+        atexit.register(self.close)  # a process that ends while chDB is merging crashes
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def export(self, batch: Batch) -> None:
+        """Insert, synced to disk on return; a row that comes again replaces itself.
+
+        Raises:
+            Permanent: rows that ClickHouse will never take.
+            Retryable: it cannot take them now; some may be stored already.
+        """
+        table = TABLES[batch.kind]
+        if batch.records.schema != table.arrow_schema:
+            raise Permanent(f"{batch.kind} of another schema than this version's cannot be stored in chDB")
+        for records in _by_partitions(batch.records, table.time_column):
+            self._insert(table, records)
+
+    def reader(self, settings: Mapping[str, str]) -> Any:
+        """A new connection that can read our database and nothing else, and can change nothing, not even settings.
+
+        It costs half a millisecond; the caller closes it. Connections work at the same time in different threads.
+
+        Args:
+            settings: ClickHouse settings that it keeps for good, such as limits.
+
+        Raises:
+            Retryable: the exporter is not open.
+            RuntimeError: ClickHouse refuses a setting.
+        """
+        memory_bytes = (self.settings.max_memory_mib << 20) // _READER_SHARE
+        final = {"max_memory_usage": str(memory_bytes), **settings, "readonly": "1"}
+        changes = ", ".join(f"{name} = {_literal(value)}" for name, value in final.items())
+        with self._connecting:  # none is made while the last one is closed
+            if self._connection is None:
+                raise Retryable("the embedded store is not open")
+            connection = chdb.connect(self.settings.path)
+        try:
+            for statement in (f"SET ROLE {READER}", f"USE {DATABASE}", f"SET {changes}"):
+                connection.query(statement)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """End all queries and close the directory; readers that are still open must be closed too."""
+        with self._connecting:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            atexit.unregister(self.close)
+            connection.query("KILL QUERY WHERE query_id != queryID() ASYNC")
+            connection.close()
+
+    def _prepare(self) -> None:
+        with _sorted_errors():
+            # Blocks are small and there is one at a time: more threads cost memory and win nothing.
+            self._connection.query("SET max_threads = 1, max_insert_threads = 1")
+            for statement in ddl(DATABASE, self.settings.ttl_days):
+                self._connection.query(statement)
+            for table in TABLES.values():
+                self._upgrade(table)
+
+    def _upgrade(self, table: Table) -> None:
+        name = {"table": table.stored_as, "database": DATABASE}
+        where = "database = {database:String} AND table = {table:String}"
+        columns = self._lines(f"SELECT name FROM system.columns WHERE {where}", name)
+        (definition,) = self._lines(f"SELECT create_table_query FROM system.tables WHERE {where}", name)
+        for statement in upgrade(
+            table, DATABASE, self.settings.ttl_days, columns=set(columns), definition=definition
+        ):
+            _log.info("Upgrading the store.", exporter=self._id, statement=statement)
+            self._connection.query(statement)
+
+    def _lines(self, query: str, parameters: dict[str, str]) -> list[str]:
+        text: bytes = self._connection.query(query, "TSVRaw", params=parameters).bytes()
+        return text.decode().splitlines()
+
+    def _insert(self, table: Table, records: pa.RecordBatch) -> None:
+        block = pa.Table.from_batches([records])  # noqa: F841 - Python(block) finds it by this name
+        columns = column_list(table)
+        with _sorted_errors():
+            self._connection.query(
+                f"INSERT INTO {DATABASE}.{table.stored_as} ({columns}) SELECT {columns} FROM Python(block)"  # noqa: S608 - no input in it
+            )
+
+
+@contextmanager
+def _sorted_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise sorted_error(str(error)) from error
+
+
+def _by_partitions(records: pa.RecordBatch, time_column: str) -> Iterator[pa.RecordBatch]:
+    """The rows in portions of at most `_MOST_PARTITIONS` days each."""
+    times_ns = records.column(time_column).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    days, day_of_row = np.unique(times_ns // _DAY_NS, return_inverse=True)
+    if len(days) <= _MOST_PARTITIONS:
+        yield records
+        return
+    for first in range(0, len(days), _MOST_PARTITIONS):
+        chosen = (day_of_row >= first) & (day_of_row < first + _MOST_PARTITIONS)
+        yield records.filter(pa.array(chosen))
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
