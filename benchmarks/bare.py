@@ -20,7 +20,10 @@ def insert_rate(path: str, batches: list[Batch]) -> float:
     """Observations per second into a copy of the table; the database at `path` is open in this process."""
     import chdb
 
+    from exporters.chdb_store import DATABASE
+
     connection: Any = chdb.connect(path)  # type: ignore[no-untyped-call]  # the package lacks annotations
+    connection.query(f"USE {DATABASE}")
     ddl = str(connection.query("SHOW CREATE TABLE observation_rows", "TSVRaw").bytes().decode())
     bare = ddl.replace("fsync_after_insert = 1", "fsync_after_insert = 0")
     connection.query("CREATE TABLE bare_rows (" + bare.split("(", 1)[1])

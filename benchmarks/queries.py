@@ -57,7 +57,11 @@ def queries_stage(report: Report) -> None:
 def _connection(exporter: Any) -> Any:
     import chdb
 
-    return chdb.connect(exporter.settings.path)  # type: ignore[no-untyped-call]  # the package lacks annotations
+    from exporters.chdb_store import DATABASE
+
+    connection = chdb.connect(exporter.settings.path)  # type: ignore[no-untyped-call]  # the package lacks annotations
+    connection.query(f"USE {DATABASE}")
+    return connection
 
 
 def _run(connection: Any, sql: str) -> str:
@@ -79,6 +83,18 @@ def _multiply(connection: Any) -> None:
             _run(connection, _COPY.format(table=table, columns=", ".join(columns), expressions=expressions,
                                           first=first, count=count))  # fmt: skip
         _run(connection, f"DROP TABLE {table}_seed")
+    _merge_past_days(connection)
+
+
+def _merge_past_days(connection: Any) -> None:
+    """What the tables' `min_age_to_force_merge_seconds` does to every past day within hours."""
+    partitions = _run(
+        connection,
+        "SELECT DISTINCT partition_id FROM system.parts WHERE table = 'observation_rows' AND active "
+        "ORDER BY partition_id",
+    ).split("\n")
+    for partition in partitions[:-1]:
+        _run(connection, f"OPTIMIZE TABLE observation_rows PARTITION ID '{partition}' FINAL")
 
 
 def _expression(table: str, column: str, ids: tuple[str, ...], copies: int) -> str:

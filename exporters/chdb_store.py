@@ -3,7 +3,7 @@
 import atexit
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import chdb
@@ -21,7 +21,7 @@ from pipelines.schema import TABLES, Table
 
 DATABASE: Final = "otel"
 
-# ClickHouse refuses an INSERT into more (max_partitions_per_insert_block); each partition becomes a part with its fsync.
+# ClickHouse refuses an INSERT into more (max_partitions_per_insert_block).
 _MOST_PARTITIONS: Final = 100
 _DAY_NS: Final = 86_400 * 10**9
 _READER_SHARE: Final = 4
@@ -42,6 +42,7 @@ class ChdbExporter:
     def __init__(self, exporter_id: str, settings: ChdbExporterSettings) -> None:
         self.settings = settings
         self._id = exporter_id
+        self._directory = ""
         self._connection: Any = None
         self._connecting = threading.Lock()
 
@@ -52,12 +53,12 @@ class ChdbExporter:
             Permanent: the directory or what is in it cannot be used; the message names it and the cure.
             Retryable: another process has it open.
         """
-        directory = make_ready(self.settings.path)
+        self._directory = str(make_ready(self.settings.path))
         with server_settings(self.settings.max_memory_mib, DATABASE) as config:
             try:
-                self._connection = chdb.connect(f"{directory}?config-file={config}")
+                self._connection = _connect(f"{self._directory}?config-file={config}")
             except RuntimeError as error:
-                raise Permanent(f"chDB cannot open the directory {directory}: {error}") from error
+                raise Permanent(f"chDB cannot open the directory {self._directory}: {error}") from error
         atexit.register(self.close)  # a process that ends while chDB is merging crashes
         try:
             self._prepare()
@@ -96,7 +97,7 @@ class ChdbExporter:
         with self._connecting:  # none is made while the last one is closed
             if self._connection is None:
                 raise Retryable("the embedded store is not open")
-            connection = chdb.connect(self.settings.path)
+            connection = _connect(self._directory)
         try:
             for statement in (f"SET ROLE {READER}", f"USE {DATABASE}", f"SET {changes}"):
                 connection.query(statement)
@@ -111,7 +112,8 @@ class ChdbExporter:
             connection, self._connection = self._connection, None
         if connection is not None:
             atexit.unregister(self.close)
-            connection.query("KILL QUERY WHERE query_id != queryID() ASYNC")
+            with suppress(RuntimeError):  # closing matters more
+                connection.query("KILL QUERY WHERE query_id != queryID() ASYNC")
             connection.close()
 
     def _prepare(self) -> None:
@@ -126,15 +128,14 @@ class ChdbExporter:
     def _upgrade(self, table: Table) -> None:
         name = {"table": table.stored_as, "database": DATABASE}
         where = "database = {database:String} AND table = {table:String}"
-        columns = self._lines(f"SELECT name FROM system.columns WHERE {where}", name)
-        (definition,) = self._lines(f"SELECT create_table_query FROM system.tables WHERE {where}", name)
-        for statement in upgrade(
-            table, DATABASE, self.settings.ttl_days, columns=set(columns), definition=definition
-        ):
+        columns = self._lines("name FROM system.columns", where, name)
+        (definition,) = self._lines("create_table_query FROM system.tables", where, name)
+        for statement in upgrade(table, DATABASE, self.settings.ttl_days, columns=set(columns), definition=definition):
             _log.info("Upgrading the store.", exporter=self._id, statement=statement)
             self._connection.query(statement)
 
-    def _lines(self, query: str, parameters: dict[str, str]) -> list[str]:
+    def _lines(self, column: str, where: str, parameters: dict[str, str]) -> list[str]:
+        query = f"SELECT {column} WHERE {where}"
         text: bytes = self._connection.query(query, "TSVRaw", params=parameters).bytes()
         return text.decode().splitlines()
 
@@ -143,8 +144,12 @@ class ChdbExporter:
         columns = column_list(table)
         with _sorted_errors():
             self._connection.query(
-                f"INSERT INTO {DATABASE}.{table.stored_as} ({columns}) SELECT {columns} FROM Python(block)"  # noqa: S608 - no input in it
+                f"INSERT INTO {DATABASE}.{table.stored_as} ({columns}) SELECT {columns} FROM Python(block)"
             )
+
+
+def _connect(target: str) -> Any:
+    return chdb.connect(target)  # type: ignore[no-untyped-call] # chDB ships it without types
 
 
 @contextmanager

@@ -147,9 +147,10 @@ class HttpServer:
         arrived_bytes = 0
         while data := await request.content.readany():
             arrived_bytes += len(data)
+            self._check_size(request, arrived_bytes)  # a compressed stream may be endless and hold nothing
             for piece in decoder.feed(data):
                 body += piece
-                self._check_size(request, max(arrived_bytes, len(body)))
+                self._check_size(request, len(body))
                 lease.hold(len(body))
                 if len(piece) == PIECE_BYTES:
                     await asyncio.sleep(0)  # others' turn: a bomb is many pieces from one packet
@@ -176,7 +177,7 @@ class _Connection(web.RequestHandler):
     """aiohttp's connection, its own error pages replaced by google.rpc.Status, and never 500."""
 
     def data_received(self, data: bytes) -> None:
-        """A body that stops being HTTP ends its request; aiohttp alone would queue an error behind it and let it wait."""
+        """A body that stops being HTTP ends its request; aiohttp would queue an error behind it and let it wait."""
         super().data_received(data)
         request = self._current_request
         broken = self._messages and isinstance(self._messages[-1][0], _ErrInfo)

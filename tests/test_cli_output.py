@@ -1,8 +1,11 @@
 """Numbers and texts as people read them."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from otlp_receiver.cli.output import cost_text, duration_text, one_line, safe_text
+from otlp_receiver.cli.output import cost_text, duration_text, one_line, program, safe_text
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,16 @@ def test_one_line_is_short() -> None:
     assert one_line("a\n  b\r\nc") == "a b c"
     assert one_line("x" * 300, 10) == "x" * 9 + "…"
     assert one_line("a" + " " * 10_000 + "b", 10) == "a…"
+
+
+def test_a_printed_line_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hints name the program as it can be called: by name, by the path it was called with, or as a module."""
+    script = tmp_path / "otlp-receiver"
+    script.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "otlp-receiver"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.argv", [".venv/bin/otlp-receiver", "traces"])
+    assert program() == ".venv/bin/otlp-receiver"
+    monkeypatch.setattr("sys.argv", ["/somewhere/otlp_receiver/__main__.py"])
+    assert program() == f"{sys.executable} -m otlp_receiver"

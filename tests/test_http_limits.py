@@ -53,9 +53,11 @@ async def test_too_large_although_nothing_comes_out() -> None:
         for _ in range(20):
             yield empty_block * 13_107
 
-    async with http_server(RememberingIntake(), max_mib=1) as server:
-        async with post(server, chunks(), Content_Encoding="deflate") as response:
-            assert response.status == 413
+    async with (
+        http_server(RememberingIntake(), max_mib=1) as server,
+        post(server, chunks(), Content_Encoding="deflate") as response,
+    ):
+        assert response.status == 413
 
 
 def one_member_bomb() -> bytes:

@@ -128,7 +128,7 @@ async def test_broken_compression(coding: str, body: bytes) -> None:
 )
 @on_uvloop
 async def test_what_is_no_http(data: bytes) -> None:
-    """TLS, HTTP/2, endless lines, broken chunks: 400 with a Status that quotes nothing, and the connection is closed."""
+    """TLS, HTTP/2, endless lines, broken chunks: 400 with a Status that quotes nothing, and the connection ends."""
     intake = RememberingIntake()
     with capture_logs() as logs:
         async with http_server(intake) as server:

@@ -1,5 +1,6 @@
 """The local buffer: what goes in comes out, each cursor on its own, and space stays bounded."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,14 +47,14 @@ def positions(buffer: LocalBuffer, cursor: str) -> list[int]:
     return [entry.position for entry in buffer.read(cursor, *ALL)]
 
 
-def appends_until_refused(buffer: LocalBuffer) -> int:
-    """Number of appends of 50 observations and a trace until the buffer is full."""
+def times_until_full(attempt: Callable[[], None]) -> int:
+    """How often it is done before the buffer is full."""
     for number in range(1000):
         try:
-            buffer.append([observations(50, first=50 * number), traces(1)])
+            attempt()
         except BufferFull:
             return number
-    raise AssertionError("it is never full")
+    raise AssertionError("the buffer is never full")
 
 
 class TestReading:
@@ -249,7 +250,7 @@ class TestSpace:
     def test_full_buffer_takes_nothing_until_exporters_catch_up(self, opened: Opened) -> None:
         """BufferFull stores nothing of the append, names place and cure, and ends when the cursor moves."""
         buffer = opened("a", max_size_mib=2)
-        number = appends_until_refused(buffer)
+        number = times_until_full(lambda: buffer.append([observations(50), traces(1)]))
         with pytest.raises(BufferFull, match=r"local\.sqlite.*max_size_mib"):
             buffer.append([observations(50), traces(1)])
         entries = buffer.read("a", *ALL)
@@ -275,6 +276,26 @@ class TestSpace:
             largest = max(largest, sum(path.stat().st_size for path in tmp_path.glob("local.sqlite*")))
 
         assert largest <= 4 << 20
+
+    def test_log_that_cannot_shrink_counts(self, opened: Opened, tmp_path: Path) -> None:
+        """A stranger's endless read makes the log grow: appends are refused in time, and taken again after it."""
+        buffer = opened("a", max_size_mib=4)
+        stranger = sqlite3.connect(file_of(tmp_path), isolation_level=None)
+        stranger.execute("BEGIN")
+        stranger.execute("SELECT count(*) FROM cursors").fetchall()
+        block = observations(100, text_bytes=100)
+
+        def pass_through() -> None:
+            buffer.append([block])
+            moved(buffer, "a")
+
+        times_until_full(pass_through)
+        size = sum(path.stat().st_size for path in tmp_path.glob("local.sqlite*"))
+        stranger.close()
+        buffer.append([block])
+
+        assert size < 5 << 20
+        assert sum(path.stat().st_size for path in tmp_path.glob("local.sqlite*")) < 2 << 20
 
     def test_file_shrinks_when_the_backlog_is_gone(self, opened: Opened, tmp_path: Path) -> None:
         """The disk space of an outage comes back."""

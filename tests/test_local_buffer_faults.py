@@ -51,7 +51,7 @@ class TestKill:
         seen: list[str] = []
         for kill in range(KILLS):
             with running(append_forever, tmp_path, kill << 32) as writer:
-                acknowledged += writer.next()
+                acknowledged += [number for _ in range(20) for number in writer.next()]
                 time.sleep(random.uniform(0, 0.3))
                 acknowledged += [number for ack in writer.kill() for number in ack]
             seen += ids(moved(reader, "a"))

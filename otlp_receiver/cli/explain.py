@@ -103,8 +103,12 @@ def _print(file: Path, encoding: str, spans: "list[SpanExplanation]", outcome: "
     count = f"{count_text(len(spans))} span{'s' * (len(spans) != 1)}"
     rejected = f", {count_text(outcome.rejected_spans)} rejected" if outcome.rejected_spans else ""
     screen.print(Text(safe_text(f"{file.name}: {encoding}, {count}{rejected}"), "bold"))
+    resource: dict[str, str] = {}
     for number, span in enumerate(spans, 1):
         _print_span(screen, span, f"span {number} of {len(spans)}")
+        if span.resource != resource:
+            resource = span.resource
+            _print_pairs(screen, "resource, of the next spans too" if len(spans) > number else "resource", resource)
     for reason in outcome.message.split("; ") if outcome.message else ():
         screen.print(Text(f"rejected: {one_line(reason, 500)}", "red"))
 
@@ -127,7 +131,6 @@ def _print_span(screen: "Console", span: "SpanExplanation", place: str) -> None:
         _print_pairs(screen, f"event {one_line(name, 80)}", attributes)
     for link in span.links:
         screen.print(Text.assemble(("link to ", "dim"), one_line(link)))
-    _print_pairs(screen, "resource, kept as it is", span.resource)
 
 
 def _print_filled(screen: "Console", span: "SpanExplanation") -> None:

@@ -6,6 +6,7 @@ Asks the mapping itself, so it shows what the service does, not what a second im
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -135,6 +136,8 @@ class _Explainer:
         value = values[0].as_py()
         if isinstance(value, str) or value is None:
             return value or ""
+        if isinstance(value, Decimal):
+            return f"{value:f}"
         return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
     def _filled(self, span: int) -> tuple[Filled, ...]:

@@ -56,9 +56,10 @@ def sql_url(url: str, sources: list[str] | None) -> str:
         return url
     if not sources and (named := os.environ.get(SQL_URL_VARIABLE)):
         return named
-    extensions = load_config(sources, None).extensions
-    endpoint = next((body.endpoint for name, body in extensions.items() if name.split("/")[0] == "sql_http"), None)
-    if endpoint is None:
-        fail("the configuration has no extension sql_http, so there is nothing to ask; name an SQL endpoint with --url")
-    host, _, port = endpoint.rpartition(":")
+    config = load_config(sources, None)
+    started = config.extensions if config.service.extensions is None else config.service.extensions
+    name = next((name for name in started if name.split("/")[0] == "sql_http"), None)
+    if name is None:
+        fail("the configuration starts no extension sql_http; say where to ask with --url")
+    host, _, port = config.extensions[name].endpoint.rpartition(":")
     return f"http://{_ANY_HOST.get(host, host)}:{port}"

@@ -15,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from otlp_receiver.cli.output import program
+
 Protocol = Literal["grpc", "http/protobuf"]
 DEFAULT_ENDPOINTS: Final[dict[Protocol, str]] = {
     "grpc": "http://127.0.0.1:4317",
@@ -86,7 +88,7 @@ def _check_listening(parts: SplitResult) -> None:
         socket.create_connection(address, _CONNECT_SECONDS).close()
     except OSError as error:
         raise SendError(
-            f"no receiver listens at {parts.netloc} ({error.strerror or error}); start it with `otlp-receiver run`, "
+            f"no receiver listens at {parts.netloc} ({error.strerror or error}); start it with `{program()} run`, "
             "or say where it is with --endpoint"
         ) from None
 

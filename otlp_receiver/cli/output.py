@@ -1,7 +1,9 @@
 """What people read: errors, numbers and texts, the same in all commands."""
 
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
@@ -19,6 +21,14 @@ def fail(message: str, exit_code: int = 1) -> NoReturn:
     typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
     typer.echo(safe_text(message), err=True)
     raise typer.Exit(exit_code)
+
+
+def program() -> str:
+    """How to call this program again, so that a line which is printed can be copied: it may not be on the PATH."""
+    if shutil.which("otlp-receiver"):
+        return "otlp-receiver"
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "otlp-receiver" else f"{sys.executable} -m otlp_receiver"
 
 
 def console() -> "Console":

@@ -1,5 +1,6 @@
 """`query`: SQL to the running service."""
 
+import codecs
 import sys
 from http.client import HTTPException, HTTPResponse
 from itertools import islice
@@ -51,15 +52,17 @@ def query(
             (_print_table if is_table else _print_raw)(answer)
     except SqlError as error:
         fail(str(error))
-    except (HTTPException, TimeoutError, ValueError) as error:
+    except (HTTPException, ConnectionResetError, TimeoutError, ValueError) as error:
         fail(f"the answer broke off: {error}")
 
 
 def _print_raw(answer: HTTPResponse) -> None:
     """The answer as it is; on a terminal without the control characters that stored texts may hold."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    is_terminal = sys.stdout.isatty()
     while piece := answer.read(_PIECE_BYTES):
-        if sys.stdout.isatty():
-            sys.stdout.write(safe_text(piece.decode("utf-8", "replace")))
+        if is_terminal:
+            sys.stdout.write(safe_text(decode(piece)))
         else:
             sys.stdout.buffer.write(piece)
     sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from otlp_receiver.cli.output import count_text, fail
+from otlp_receiver.cli.output import count_text, fail, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ def send_sample(
         fail(str(error))
     traces = f"{count_text(count)} trace{'s' * (count > 1)}"
     typer.echo(f"Sent {traces} with {count_text(spans)} spans to {target} ({protocol}); all were accepted.\n")
-    typer.echo(f"See what arrived:\n\n  otlp-receiver trace {trace_id}\n  otlp-receiver traces")
+    typer.echo(f"See what arrived:\n\n  {program()} trace {trace_id}\n  {program()} traces")
 
 
 def _send(sender: "OtlpSender", count: int, rng: Random) -> tuple[int, str]:

@@ -8,6 +8,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+from otlp_receiver.cli.output import program
+
 _ANSWER_SECONDS: Final = 90.0  # the service ends a query after 60 s by itself
 _MOST_ERROR_BYTES: Final = 4096
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
@@ -65,7 +67,7 @@ class SqlClient:
             raise SqlError(f"{self} did not answer within {_ANSWER_SECONDS:.0f} s") from None
         except (OSError, HTTPException) as error:
             raise SqlError(
-                f"no service answers at {self} ({_reason(error)}); start it with `otlp-receiver run`, "
+                f"no service answers at {self} ({_reason(error)}); start it with `{program()} run`, "
                 "or say where it is with --url"
             ) from None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from otlp_receiver.cli.options import AsJson, ConfigFiles, ProjectId, SqlUrl, sql_url
-from otlp_receiver.cli.output import console, cost_text, count_text, duration_text, fail, one_line, time_text
+from otlp_receiver.cli.output import console, cost_text, count_text, duration_text, fail, one_line, program, time_text
 from otlp_receiver.cli.sql_client import SqlClient, SqlError
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _find(client: SqlClient, prefix: str, project: str) -> dict[str, str]:
     if not found:
         verb = "is" if len(prefix) == _TRACE_ID_CHARS else "starts with"
         where = f" in project {project!r}" if project else ""
-        fail(f"no trace id {verb} {prefix}{where}; for those that are there: otlp-receiver traces")
+        fail(f"no trace id {verb} {prefix}{where}; for those that are there: {program()} traces")
     if len(found) > 1:
         names = [f"\n  {row['trace_id']}  project {row['project_id']}" for row in found[:_MOST_NAMED]]
         more = "\n  ..." if len(found) > _MOST_NAMED else ""

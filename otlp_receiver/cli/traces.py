@@ -15,6 +15,7 @@ from otlp_receiver.cli.output import (
     duration_text,
     fail,
     one_line,
+    program,
     time_text,
     tokens_text,
 )
@@ -127,7 +128,7 @@ def _seconds(text: str) -> float:
 
 def _nothing(since: str, project: str) -> str:
     where = f" in project {project!r}" * bool(project) + f" in the last {since}" * bool(since)
-    return f"No traces{where or ' yet'}. Send one with: otlp-receiver send-sample"
+    return f"No traces{where or ' yet'}. Send one with: {program()} send-sample"
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

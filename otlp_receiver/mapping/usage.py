@@ -18,7 +18,7 @@ UNKNOWN: Final = -1
 _MOST_TOKENS: Final = 2**53  # beyond it a sum of buckets could leave 64 bits; no real count comes near
 _MOST_DIGITS: Final = 18  # of those that surely fit 64 bits
 _CENT_FRACTION: Final = Decimal(1).scaleb(-12)
-_MOST_MONEY: Final = Decimal(10**11)
+_MOST_MONEY: Final = Decimal(10**6)
 
 
 def usage_columns(resolution: Resolution) -> dict[str, pa.Array]:

@@ -26,6 +26,8 @@ from pipelines.buffers.sqlite_file import (
     PAGE_BYTES,
     checkpoint_after,
     connect,
+    connect_writer,
+    log_bytes,
     named_errors,
     open_shared,
     shorten_log,
@@ -106,7 +108,8 @@ class LocalBuffer:
         """See `Buffer.open`."""
         self._file_lock = open_shared(self._path)
         with named_errors(self._path):
-            self._connections = [connect(self._path, self._log_bytes // 4) for _ in (_WRITER, _READER)]
+            for connect_one in (connect_writer, connect):  # in the order of _WRITER and _READER
+                self._connections.append(connect_one(self._path, self._log_bytes // 4))
         with self._writing() as writer:
             self._schema_ids = {kind: _schema_id(writer, kind) for kind in TABLES}
 
@@ -182,9 +185,9 @@ class LocalBuffer:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._write_lock, named_errors(self._path):
             writer = self._connection(_WRITER)
+            shorten_log(writer, self._path, self._log_bytes)
             with transaction(writer):
                 yield writer
-            shorten_log(writer, self._path, self._log_bytes)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -215,7 +218,8 @@ class LocalBuffer:
                 self._schemas[schema_id] = (kind, pa.ipc.read_schema(pa.py_buffer(arrow)))
 
     def _require_room(self, writer: sqlite3.Connection, size_bytes: int) -> None:
-        used_bytes = _number(writer, _USED_PAGES) * PAGE_BYTES
+        excess_bytes = max(0, log_bytes(self._path) - self._log_bytes)  # somebody's long read kept it from shrinking
+        used_bytes = _number(writer, _USED_PAGES) * PAGE_BYTES + excess_bytes
         if used_bytes + size_bytes > self._capacity_bytes:
             raise BufferFull(
                 f"buffer {self.name} is full: {used_bytes} of {self._capacity_bytes} bytes in {self._path} are used, "

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipelines.batch import Batch, Kind
-from pipelines.schema import NO_VALUE_RANK, TABLES
+from pipelines.schema import NO_VALUE_RANK, TABLES, TIME
 
 START_NS: Final = 1_790_000_000_123_456_789
 _TEXT: Final = (
@@ -57,17 +57,11 @@ def _empty(kind: Kind) -> dict[str, Any]:
 def _empty_value(arrow: pa.DataType, clickhouse: str) -> Any:
     if clickhouse.startswith("Nullable"):
         return None
-    if pa.types.is_string(arrow):
-        return ""
-    if pa.types.is_list(arrow) or pa.types.is_map(arrow):
-        return []
-    if pa.types.is_timestamp(arrow):
-        return START_NS
-    if pa.types.is_boolean(arrow):
-        return False
     if pa.types.is_struct(arrow):
         return _ranked("", rank=NO_VALUE_RANK)
-    return 0
+    if pa.types.is_list(arrow) or pa.types.is_map(arrow):
+        return []
+    return {pa.string(): "", pa.bool_(): False, TIME: START_NS}.get(arrow, 0)
 
 
 def _ranked(value: str, span: str = "", rank: int = 0) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import psutil
 import pyarrow as pa
@@ -114,6 +112,11 @@ class Service:
             return [child for child in found if _is_ours(child)]
         return []
 
+    def child(self, role: Literal["ingest", "export"]) -> psutil.Process | None:
+        """The process that listens on the role's port, None when there is none at the moment."""
+        port = self.ports["grpc" if role == "ingest" else "sql"]
+        return next((process for process in self.children() if port in _listening_ports(process)), None)
+
     def _has_ended(self) -> bool:
         return self.process.poll() is not None
 
@@ -173,6 +176,12 @@ def _is_ours(process: psutil.Process) -> bool:
         return False
 
 
+def _listening_ports(process: psutil.Process) -> set[int]:
+    with suppress(psutil.Error):
+        return {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    return set()
+
+
 @contextmanager
 def service() -> Iterator[Service]:
     """A service that has not been started; whatever of it runs at the end is ended, and its directory removed."""
@@ -189,13 +198,6 @@ def service() -> Iterator[Service]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def send_signal(process: psutil.Process, number: int = signal.SIGKILL) -> None:
-    """Signal a process that may be gone already."""
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
-
-
 def wait_for_exit(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
     """The exit code of a process that is expected to end by itself."""
-    deadline = time.monotonic() + seconds
-    return process.wait(max(0.0, deadline - time.monotonic()))
+    return process.wait(seconds)
