@@ -142,10 +142,9 @@ class ChdbExporter:
     def _insert(self, table: Table, records: pa.RecordBatch) -> None:
         block = pa.Table.from_batches([records])  # noqa: F841 - Python(block) finds it by this name
         columns = column_list(table)
+        insert = f"INSERT INTO {DATABASE}.{table.stored_as} ({columns}) SELECT {columns} FROM Python(block)"  # noqa: S608 - our own names
         with _sorted_errors():
-            self._connection.query(
-                f"INSERT INTO {DATABASE}.{table.stored_as} ({columns}) SELECT {columns} FROM Python(block)"
-            )
+            self._connection.query(insert)
 
 
 def _connect(target: str) -> Any:

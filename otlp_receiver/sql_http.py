@@ -157,7 +157,7 @@ async def _question(request: web.BaseRequest) -> Question:
         raise Refused(f"Code: 81. DB::Exception: Database {database} does not exist. (UNKNOWN_DATABASE)")
     return Question(
         query=_joined(fields.get("query", ""), await _body(request)),
-        default_format=fields.get("default_format") or request.headers.get("X-ClickHouse-Format", ""),
+        default_format=fields.get("default_format", "") or request.headers.get("X-ClickHouse-Format", ""),
         parameters={name.removeprefix("param_"): text for name, text in fields.items() if name.startswith("param_")},
         settings=dict(fields),
     )

@@ -7,7 +7,7 @@ batches grow by themselves.
 import asyncio
 import contextlib
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -76,12 +76,8 @@ Transform = Callable[[Sequence[Request]], tuple[list[Batch], list[Outcome]]]
 """Decode and map: the batches of all requests together, and one outcome a request, in order. Never raises on input."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A request and where its caller waits for the answer."""
-
-    request: Request
-    future: "asyncio.Future[Accepted]"
+Waiting = tuple["asyncio.Future[Accepted]", Request]
+"""Where a caller waits, and for what."""
 
 
 class Intake:
@@ -97,7 +93,7 @@ class Intake:
         self._transform = transform
         self._processors = tuple(processors)
         self._buffer = buffer
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: OrderedDict[asyncio.Future[Accepted], Request] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -129,31 +125,34 @@ class Intake:
         with self._changed:
             if self._closed:
                 raise Retryable("the receiver is shutting down; send again")
-            self._waiting.append(_Waiting(request, future))
+            self._waiting[future] = request
             self._changed.notify()
         try:
             async with asyncio.timeout(APPEND_TIMEOUT_SECONDS):
                 return await future
         except TimeoutError:
             raise Retryable(f"not durable within {APPEND_TIMEOUT_SECONDS} s; send again") from None
+        finally:
+            if not future.done() or future.cancelled():  # nobody waits any more: the body must not stay in memory
+                with self._changed:
+                    self._waiting.pop(future, None)
 
     def _run(self) -> None:
         while group := self._take():
-            answers = self._process([waiting.request for waiting in group])
+            answers = self._process([request for _, request in group])
             _answer(group, answers)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[Waiting]:
         """Everything that is waiting, up to a bound on bytes; empty when closed and done."""
-        group: list[_Waiting] = []
+        group: list[Waiting] = []
         size_bytes = 0
         with self._changed:
             while not group and not (self._closed and not self._waiting):
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 while self._waiting and size_bytes < _MOST_GROUP_BYTES:
-                    waiting = self._waiting.popleft()
-                    if not waiting.future.cancelled():  # a caller that gave up sends it again
-                        size_bytes += len(waiting.request.body)
-                        group.append(waiting)
+                    future, request = self._waiting.popitem(last=False)
+                    size_bytes += len(request.body)
+                    group.append((future, request))
         return group
 
     def _process(self, requests: list[Request]) -> "list[Outcome | Exception]":
@@ -180,11 +179,11 @@ class Intake:
         return outcomes
 
 
-def _answer(group: list[_Waiting], answers: "Sequence[Outcome | Exception]") -> None:
+def _answer(group: list[Waiting], answers: "Sequence[Outcome | Exception]") -> None:
     """Hand the answers to their event loops, one wake-up a loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Accepted], Outcome | Exception]]] = {}
-    for waiting, answer in zip(group, answers, strict=True):
-        by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, answer))
+    for (future, _), answer in zip(group, answers, strict=True):
+        by_loop.setdefault(future.get_loop(), []).append((future, answer))
     for loop, pairs in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(_set_all, pairs)

@@ -324,6 +324,15 @@ def test_deep_nesting_is_bounded(levels: int) -> None:
         assert ("core" if levels < 100 else "[nested deeper than 100 levels]") in text
 
 
+@pytest.mark.parametrize("field", ["name", "traceState"])
+def test_deep_nonsense_in_a_text_field(field: str) -> None:
+    """Where a text belongs, JSON nested deeper than it can be written again becomes a remark, not an error."""
+    body = _json_span(**{field: "DEEP"}).replace(b'"DEEP"', b"[" * 500 + b"]" * 500)
+    table, outcome = decoded(body, "json")
+    assert outcome == Accepted(1)
+    assert "[nested deeper than 100 levels]" in str(plain_table(table)[0])
+
+
 def test_deep_protobuf_is_answered() -> None:
     """A protobuf value nested beyond the parser's limit is refused; the process lives."""
     inner = b""

@@ -168,6 +168,30 @@ def test_a_slow_append_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> N
     asyncio.run(scenario())
 
 
+def test_what_nobody_waits_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request whose caller was told to send again leaves the intake, body and all: it is neither kept nor stored."""
+    monkeypatch.setattr(ingest, "APPEND_TIMEOUT_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer) as intake:
+            first = asyncio.create_task(intake.submit(_request()))
+            await asyncio.to_thread(buffer.entered.wait, 10)
+            late = await _answers(intake, [b"late"] * 10)
+
+            assert all(isinstance(answer, Retryable) for answer in late)
+            assert not intake._waiting
+
+            with pytest.raises(Retryable):
+                await first
+            buffer.gate.set()
+
+        assert [len(batches) for batches in buffer.appends] == [1]
+
+    asyncio.run(scenario())
+
+
 def test_shutdown_finishes_what_was_submitted() -> None:
     """After shutdown everything submitted before is stored and answered, and nothing more is consumed."""
 

@@ -410,6 +410,15 @@ def test_a_convention_may_take_input_and_output_as_the_user_set_them() -> None:
     }
 
 
+def test_legacy_comes_after_every_dialects_current_spelling() -> None:
+    """A legacy key of a dialect that comes first is beaten by the current key of one that comes later."""
+    own = Convention(name="own", title="Own", precedence=80, fields={"provider": (Source(key="own.provider"),)})
+    sent = {"gen_ai.system": "legacy", "own.provider": "current"}
+    plan = Plan((*load_conventions(), own))
+    assert observation(span(sent), plan=plan)["provider"] == "current"
+    assert observation(span({**sent, "gen_ai.provider.name": "first"}), plan=plan)["provider"] == "first"
+
+
 def test_rows_of_many_requests() -> None:
     """Spans of several requests are mapped together and keep their own resource, project and order."""
     bodies = [to_protobuf(export(span(name=name), resource={"service.name": name})) for name in ("a", "b")]

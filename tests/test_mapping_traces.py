@@ -186,6 +186,12 @@ def test_a_redelivered_score_replaces_itself() -> None:
     assert len(set(ids)) == 2
 
 
+def test_scores_of_one_name_at_two_times_are_two() -> None:
+    """The same judgement passed twice is two scores."""
+    events = [_evaluation(time_ns=START_NS + second, name="a") for second in range(2)]
+    assert len({score["id"] for score in map_export(export(span(events=events))).scores}) == 2
+
+
 def test_a_score_without_a_time() -> None:
     """An evaluation event without a time counts as of its span's start."""
     (score,) = map_export(export(span(events=[_evaluation(time_ns=0, name="n")]))).scores

@@ -3,16 +3,20 @@
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
 
 _NS_PER_SECOND: Final = 10**9
 _PLAIN_WIDTH: Final = 120
+_LEAST_DOLLARS: Final = 0.0001
 _LINE_BREAKS_AND_TABS: Final = frozenset("\n\t")
 
 
@@ -82,17 +86,29 @@ def tokens_text(count: int | str | None) -> str:
 
 
 def cost_text(dollars: str | None) -> str:
-    """US dollars, empty when unknown; small amounts keep two digits that say something."""
+    """US dollars, empty when unknown; what is less than can be shown is not shown as nothing."""
     if not dollars:
         return ""
     amount = float(dollars)
     if amount == 0 or amount >= 1:
         return f"${amount:,.2f}"
-    return f"${amount:.4f}" if amount >= 0.0001 else f"${amount:.1g}"  # noqa: PLR2004 - a hundredth of a cent
+    return f"${amount:.4f}" if amount >= _LEAST_DOLLARS else f"<${_LEAST_DOLLARS}"
 
 
 def time_text(unix_ns: int) -> str:
     """Local date and time, to the second."""
+    return f"{_local(unix_ns):%Y-%m-%d %H:%M:%S}"
+
+
+def short_time_text(unix_ns: int) -> str:
+    """Local time for today, the date for other years, between them as much of both as fits in eleven characters."""
+    then, now = _local(unix_ns), _local(time.time_ns())
+    if then.date() == now.date():
+        return f"{then:%H:%M:%S}"
+    return f"{then:%m-%d %H:%M}" if then.year == now.year else f"{then:%Y-%m-%d}"
+
+
+def _local(unix_ns: int) -> "datetime":
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(unix_ns // _NS_PER_SECOND, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(unix_ns // _NS_PER_SECOND, UTC).astimezone()

@@ -16,6 +16,7 @@ from otlp_receiver.cli.output import (
     fail,
     one_line,
     program,
+    short_time_text,
     time_text,
     tokens_text,
 )
@@ -29,6 +30,13 @@ _HOUR_SECONDS: Final = 3600
 _WINDOWS_SECONDS: Final = (300, _HOUR_SECONDS, 24 * _HOUR_SECONDS, 30 * 24 * _HOUR_SECONDS)
 _EVER_NS: Final = 0
 _FULL_ID_WIDTH: Final = 140
+_FULL_TIME_WIDTH: Final = 110
+_GAP: Final = 2
+_LEAST_TEXT_CHARS: Final = 10
+_NUMBERS: Final = frozenset({"spans", "tokens", "cost", "duration", "errors"})
+_RED: Final = frozenset({"name", "errors"})
+_CAN_SHRINK: Final = ("session", "user", "name", "project")
+_CAN_BE_MISSED: Final = ("session", "user", "project")
 _SHORT_ID_CHARS: Final = 8
 _TRACE_ID_CHARS: Final = 32
 
@@ -137,41 +145,43 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _table(rows: list[dict[str, Any]], width: int) -> "Table":
-    """Columns that are the same in every row, or have no value at all, would only take the room of the others."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     id_chars = _TRACE_ID_CHARS if width >= _FULL_ID_WIDTH else _unique_chars([row["id"] for row in rows])
-    cells = [_cells(row, id_chars) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1))
-    shown = [name for name in cells[0] if name in _ALWAYS or any(row[name] for row in cells)]
-    if len({row["project_id"] for row in rows}) == 1:
-        shown.remove("project")
-    for name in shown:
-        is_number = name in _NUMBERS
-        table.add_column(
-            name,
-            justify="right" if is_number else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=_LEAST_WIDTHS.get(name),
-            ratio=None,
-        )
+    cells = [_cells(row, id_chars, is_wide=width >= _FULL_TIME_WIDTH) for row in rows]
+    columns = _columns(cells, width)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for name, chars in columns.items():
+        table.add_column(name, width=chars, justify="right" if name in _NUMBERS else "left", no_wrap=True)
     for row in cells:
-        style = "red" if row["errors"] else ""
-        table.add_row(*(Text(row[name], style if name in ("errors", "name") else "") for name in shown))
+        table.add_row(*(Text(row[name], "red" if row["errors"] and name in _RED else "") for name in columns))
     return table
 
 
-_NUMBERS: Final = frozenset({"spans", "tokens", "cost", "duration", "errors"})
-_ALWAYS: Final = frozenset({"time", "id", "name", "spans", "duration", "project"})
-_LEAST_WIDTHS: Final = {"name": 12}
+def _columns(cells: list[dict[str, str]], width: int) -> dict[str, int]:
+    """Columns that have something to say, and their widths: texts shrink, then those that can be missed go."""
+    widest = {name: max(len(name), *(len(row[name]) for row in cells)) for name in cells[0]}
+    shown = {name: chars for name, chars in widest.items() if any(row[name] for row in cells)}
+    if len({row["project"] for row in cells}) == 1:
+        del shown["project"]
+    for missed in ("", *_CAN_BE_MISSED):
+        shown.pop(missed, None)
+        excess = sum(shown.values()) + _GAP * (len(shown) - 1) - width
+        for name in _CAN_SHRINK:
+            given = min(max(excess, 0), max(0, shown.get(name, 0) - _LEAST_TEXT_CHARS))
+            excess -= given
+            if given:
+                shown[name] -= given
+        if excess <= 0:
+            break
+    return shown
 
 
-def _cells(row: dict[str, Any], id_chars: int) -> dict[str, str]:
+def _cells(row: dict[str, Any], id_chars: int, *, is_wide: bool) -> dict[str, str]:
+    time_of = time_text if is_wide else short_time_text
     return {
-        "time": time_text(int(row["start_unix_ns"])),
+        "time": time_of(int(row["start_unix_ns"])),
         "id": row["id"][:id_chars],
         "project": one_line(row["project_id"], 40),
         "name": one_line(row["name"], 60) or "-",
