@@ -18,7 +18,7 @@ from benchmarks.fresh_ids import FreshIds
 from benchmarks.payloads import Generator
 
 _METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-_TEMPLATES: Final = 24
+_TEMPLATES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ async def _sender(job: Job, client: "_Http | _Grpc", templates: list[FreshIds], 
 async def run(job: Job) -> Result:
     """Send until the time is up."""
     generator = Generator(job.seed)
-    kinds = _TEMPLATES if job.spans > 1 else _TEMPLATES * 8
+    kinds = _TEMPLATES if job.spans > 1 else _TEMPLATES * 16
     templates = [FreshIds(generator.request(job.shape, job.spans), number) for number in range(kinds)]
     result = Result()
     clients = [_Http(job.endpoint) if job.transport == "http" else _Grpc(job.endpoint) for _ in range(job.connections)]

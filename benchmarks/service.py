@@ -60,7 +60,7 @@ def running_service(*overrides: str, only: str = "") -> Iterator[Service]:
     with tempfile.TemporaryDirectory(prefix="otlp-receiver-bench-") as directory:
         ports = dict(zip(("grpc", "http", "sql", "health", "metrics"), _free_ports(5), strict=True))
         with (Path(directory) / "log").open("w") as log:
-            command = [sys.executable, "/tmp/runsvc.py", *_settings(directory, ports, overrides)]
+            command = [sys.executable, "-m", "otlp_receiver", "run", *_settings(directory, ports, overrides)]
             if only:
                 command += ["--only", only]
             process = subprocess.Popen(command, stderr=log, stdout=log, cwd=directory)

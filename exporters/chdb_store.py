@@ -14,7 +14,7 @@ import structlog
 from config.models import ChdbExporterSettings
 from exporters.chdb_directory import READER, make_ready, server_settings
 from exporters.clickhouse_errors import sorted_error
-from exporters.clickhouse_sql import column_list, ddl, upgrade
+from exporters.clickhouse_sql import READER_SETTINGS, column_list, create_tables, create_views, upgrade
 from pipelines.batch import Batch
 from pipelines.errors import Permanent, Retryable
 from pipelines.schema import TABLES, Table
@@ -92,7 +92,7 @@ class ChdbExporter:
             RuntimeError: ClickHouse refuses a setting.
         """
         memory_bytes = (self.settings.max_memory_mib << 20) // _READER_SHARE
-        final = {"max_memory_usage": str(memory_bytes), **settings, "readonly": "1"}
+        final = {**READER_SETTINGS, "max_memory_usage": str(memory_bytes), **settings, "readonly": "1"}
         changes = ", ".join(f"{name} = {_literal(value)}" for name, value in final.items())
         with self._connecting:  # none is made while the last one is closed
             if self._connection is None:
@@ -120,10 +120,12 @@ class ChdbExporter:
         with _sorted_errors():
             # Blocks are small and there is one at a time: more threads cost memory and win nothing.
             self._connection.query("SET max_threads = 1, max_insert_threads = 1")
-            for statement in ddl(DATABASE, self.settings.ttl_days):
+            for statement in create_tables(DATABASE, self.settings.ttl_days):
                 self._connection.query(statement)
             for table in TABLES.values():
                 self._upgrade(table)
+            for statement in create_views(DATABASE):
+                self._connection.query(statement)
 
     def _upgrade(self, table: Table) -> None:
         name = {"table": table.stored_as, "database": DATABASE}

@@ -24,13 +24,13 @@ import structlog
 from config.models import FileExporterSettings, FileRotation
 from exporters.json_lines import json_lines
 from pipelines.batch import Batch, Kind
+from pipelines.buffers import ENTRY_ROWS
 from pipelines.durable import fsync_directory, make_directory
 from pipelines.errors import Permanent, Retryable
 
 _START: Final = b'{"kind":"'
 _CHUNK_BYTES: Final = 1 << 16
 _BACKUP_TIME: Final = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{9}"
-_LARGEST_ENTRY_ROWS: Final = 4096  # of the buffer: one may come on top of a block
 
 
 class FileExporter:
@@ -42,7 +42,7 @@ class FileExporter:
         self._descriptor = -1
         self._size_bytes = 0
         # At most what lies between two moves of the cursor can come again: a block of each kind.
-        self._most_repeated = 3 * (settings.block.max_rows + _LARGEST_ENTRY_ROWS)
+        self._most_repeated = 3 * (settings.block.max_rows + ENTRY_ROWS)
         self._repeated: frozenset[bytes] = frozenset()
         self._past_repeated: set[Kind] = set()
         self._log = structlog.get_logger("file").bind(exporter=exporter_id)

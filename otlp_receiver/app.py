@@ -14,6 +14,7 @@ from config import Config
 from config.conventions import load_conventions
 from config.models import PipelineSettings
 from otlp_receiver.child import Assignment, Part, run_child
+from otlp_receiver.lean import leave_out_pandas
 from otlp_receiver.preflight import enabled_extensions
 from pipelines.batch import Batch
 from pipelines.buffers import Buffer, open_buffer
@@ -151,7 +152,10 @@ class ExportPart:
 
 def compose(assignment: Assignment) -> Part:
     """The part that a child process is to run."""
-    return IngestPart(assignment.config) if assignment.role == "ingest" else ExportPart(assignment.config)
+    if assignment.role == "export":
+        return ExportPart(assignment.config)
+    leave_out_pandas()
+    return IngestPart(assignment.config)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Exporter(Protocol):
 
         Raises:
             Retryable: none or some were stored; the same call may succeed later.
-            Permanent: the sink will never take this batch as it is; none of it is visible.
+            Permanent: the sink will never take this batch as it is; parts of it will be tried.
         """
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ _CALL = Span(
         ("acme.ticket", "T-1"),
         ("acme.note", "\x1b[2J"),
     ],
-    events=[Event(name="cache.hit", attributes=[("acme.key", "k")])],
+    events=[Event(name="cache.hit", attributes=[("acme.key", "k")]), Event(name="bare")],
     links=[Link(trace_id="ab" * 16, span_id="cd" * 8)],
 )
 _OLD = Span(
@@ -76,7 +76,7 @@ def test_what_is_left_is_named(tmp_path: Path) -> None:
     (span,) = _explained(tmp_path, _CALL)
     assert span["metadata"] == {"acme.ticket": "T-1", "acme.note": "\x1b[2J"}
     assert span["copies"] == ["gen_ai.system"]
-    assert span["events"] == [["cache.hit", {"acme.key": "k"}]]
+    assert span["events"] == [["cache.hit", {"acme.key": "k"}], ["bare", {}]]
     assert span["links"] == [f"{'ab' * 16} {'cd' * 8}"]
 
 
@@ -103,7 +103,11 @@ def test_the_page_fits_the_terminal(tmp_path: Path, columns: str) -> None:
     shown = _explain(file, columns=columns).stdout
     assert "request.pb: protobuf, 2 spans" in shown
     assert f"span {_OLD.span_id}, child of {_CALL.span_id}" in shown
-    assert "usage_details[input_cache" in shown
+    assert "gen_ai.usage.cache_read.input_tokens" in shown
+    assert "input_cached_tokens" in shown
+    assert "event cache.hit\n  acme.key  k" in shown
+    assert "event bare\n" in shown
+    assert f"link to {'ab' * 16} {'cd' * 8}\n" in shown
     assert "acme.ticket  T-1" in shown
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= int(columns)

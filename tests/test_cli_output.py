@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otlp_receiver.cli.output import cost_text, duration_text, one_line, program, safe_text
+from otlp_receiver.cli.output import cost_text, duration_text, fitted, one_line, program, safe_text
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_duration_text(nanoseconds: int, text: str) -> None:
     [
         (None, ""),
         ("0", "$0.00"),
-        ("0.0000004", "$4e-07"),
+        ("0.0000004", "<$0.0001"),
         ("0.001234", "$0.0012"),
         ("12.5", "$12.50"),
         ("1234", "$1,234.00"),
@@ -46,6 +46,22 @@ def test_duration_text(nanoseconds: int, text: str) -> None:
 def test_cost_text(dollars: str | None, text: str) -> None:
     """Unknown is empty, never 0; small is not rounded to nothing."""
     assert cost_text(dollars) == text
+
+
+@pytest.mark.parametrize(
+    ("widths", "room", "expected"),
+    [
+        ([], 80, []),
+        ([5, 9], 14, [5, 9]),
+        ([5, 90, 40], 65, [5, 30, 30]),
+        ([5, 90, 12], 65, [5, 48, 12]),
+        ([50, 60], 7, [10, 10]),
+        ([3, 60], 7, [3, 10]),
+    ],
+)
+def test_widths_are_shared_fairly(widths: list[int], room: int, expected: list[int]) -> None:
+    """What is narrow stays whole, the widest share what is left, none falls below the least."""
+    assert fitted(widths, room, 10) == expected
 
 
 def test_texts_cannot_steer_the_terminal() -> None:

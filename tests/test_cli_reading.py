@@ -35,8 +35,9 @@ def running() -> Iterator[Service]:
         sent = CliRunner().invoke(app, ["send-sample", *options])
         assert sent.exit_code == 0, sent.stderr
         (spans,) = re.findall(r"with ([\d,]+) spans", sent.stdout)
-        _post(one, *_odd_spans(), *_twins(), _old_span())
-        one.wait_for_rows("true", int(spans.replace(",", "")) + 8)
+        odd = [*_odd_spans(), *_twins(), _old_span()]
+        _post(one, *odd)
+        one.wait_for_rows("true", int(spans.replace(",", "")) + len(odd))
         yield one
 
 
@@ -121,7 +122,7 @@ def test_the_list_fits_the_terminal(running: Service, columns: int) -> None:
     assert newest[:8] in shown
     assert (newest in shown) == (columns >= 140)
     assert max(map(len, shown.splitlines())) <= columns
-    assert len(shown.strip().splitlines()) == 2 + 20
+    assert len(shown.splitlines()) == 1 + 20
 
 
 def test_the_latest_come_first_with_their_sums(running: Service) -> None:
@@ -204,6 +205,15 @@ def test_odd_traces_are_drawn(running: Service) -> None:
     assert "\x07" not in shown
 
 
+def test_an_endless_trace_is_cut(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a trace with more observations than anyone reads, the first are drawn and the rest is counted."""
+    monkeypatch.setattr("otlp_receiver.cli.trace._MOST_SHOWN", 2)
+    shown = _run(running, "trace", _ODD_TRACE).stdout
+    assert shown.count("SPAN ") == 2
+    assert "6 observations" in shown
+    assert shown.endswith("... and 4 later ones; --json has all.\n")
+
+
 def test_json_has_everything(running: Service) -> None:
     """Trace, sums, all columns of all observations, scores."""
     found = json.loads(_run(running, "trace", _ids(running)[0], "--json").stdout)
@@ -253,12 +263,32 @@ def test_a_query_can_come_from_standard_input(running: Service) -> None:
 
 
 def test_a_terminal_gets_a_table(running: Service) -> None:
-    """With a frame, numbers to the right, NULL shown, and texts that cannot steer it."""
+    """With a header, numbers to the right, NULL shown, and texts that cannot steer it."""
     query = "SELECT 'a\\x1b[2J' AS text, NULL AS nothing, [1, 2] AS list, 7 AS number"
     shown = _run_on_terminal(running, "query", query, columns=80)
-    assert "┃ text" in shown
-    assert "│ a\N{REPLACEMENT CHARACTER}[2J │ NULL    │ [1, 2] │      7 │" in shown
-    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.splitlines() == [
+        "text   nothing  list    number",
+        "a\N{REPLACEMENT CHARACTER}[2J  NULL     [1, 2]       7",
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_wide_answer_is_cut_or_set_upright(running: Service, columns: int) -> None:
+    """Long texts are cut to one line; with more columns than fit, each value has its own."""
+    query = "SELECT name, model, input, 7 AS n FROM observations WHERE input != '' LIMIT 5"
+    shown = _run_on_terminal(running, "query", query, columns=columns)
+    assert len(shown.splitlines()) == 6
+    assert "…" in shown
+    assert max(map(len, shown.splitlines())) <= columns
+    upright = _run_on_terminal(running, "query", "SELECT * FROM observations LIMIT 1", columns=columns)
+    names = [row["name"] for row in running.sql("DESCRIBE observations")]
+    assert [line.split()[0] for line in upright.splitlines()] == ["row", *names]
+    assert max(map(len, upright.splitlines())) <= columns
+
+
+def test_an_empty_answer_is_a_header(running: Service) -> None:
+    """No rows are no error."""
+    assert _run_on_terminal(running, "query", "SELECT 1 AS one WHERE 0").split() == ["one"]
 
 
 def test_a_terminal_gets_no_endless_table(running: Service) -> None:

@@ -150,6 +150,16 @@ def test_a_full_buffer_is_an_error_after_the_retries(protocol: str, monkeypatch:
     send()
 
 
+@on_uvloop
+async def test_a_switched_off_sdk_is_told() -> None:
+    """The variable that switches the SDK off must not look like success."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_SDK_DISABLED", "true")
+        done = await _send("grpc", RememberingIntake())
+    assert done.exit_code == 1
+    assert "is OTEL_SDK_DISABLED set?" in done.stderr
+
+
 @_PROTOCOLS
 def test_nothing_listens(protocol: str) -> None:
     """One line that names the address and the cure, at once."""

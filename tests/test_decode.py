@@ -374,6 +374,17 @@ def test_a_bad_body_leaves_no_trace() -> None:
     assert table.resources.num_rows == table.scopes.num_rows == 2
 
 
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+@pytest.mark.parametrize("attribute", [{"big": "x" * 200_000}, {"x" * 200_000: ""}])
+def test_a_small_body_cannot_grow_without_bound(attribute: dict[str, str], encoding: Encoding) -> None:
+    """A large resource on very many spans is refused with its size; fewer spans of it are taken."""
+    encode = to_protobuf if encoding == "protobuf" else to_json
+    bomb, fine = (encode(export(*[span()] * count, resource=attribute)) for count in (1_500, 10))
+    _, outcomes = decode([request(fine, encoding), request(bomb, encoding), request(fine, encoding)])
+    assert [type(outcome) for outcome in outcomes] == [Accepted, BadRequest, Accepted]
+    assert "stored with every span, would take 300" in str(outcomes[1])
+
+
 def test_unknown_protobuf_fields_are_ignored() -> None:
     """Fields of tomorrow's OTLP do not disturb today's."""
     resources = export(span({"k": "v"}))

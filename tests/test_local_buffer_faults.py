@@ -149,6 +149,18 @@ class TestDamage:
         assert second.content.raw
         buffer.close()
 
+    def test_entries_of_a_damaged_schema_are_reported(self, tmp_path: Path) -> None:
+        """What another version wrote cannot be read without its schema: its bytes are kept, the loop goes on."""
+        buffer = local_buffer(tmp_path, "a")
+        buffer.append([observations(1)])
+        sql(tmp_path, "INSERT INTO schemas VALUES (50, 'observations', x'00ff')")
+        sql(tmp_path, "UPDATE entries SET schema = 50")
+
+        (entry,) = buffer.read("a", *ALL)
+
+        assert isinstance(entry.content, Corrupt)
+        buffer.close()
+
     @pytest.mark.parametrize("content", [b"this is not a database" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
     def test_file_that_is_no_database_is_set_aside(self, tmp_path: Path, content: bytes) -> None:
         """A new one is begun; the old one is kept byte by byte, and an ERROR says where."""
@@ -286,6 +298,11 @@ class TestDisk:
         assert ids(moved(buffer, "a")) == [name(1)]
         other.close()
         buffer.close()
+
+    def test_file_system_without_shared_logs_is_refused(self) -> None:
+        """Where no log can be kept beside the file, several processes could not work on it."""
+        with pytest.raises(Permanent, match="use a local disk"):
+            sqlite_file.connect(Path(":memory:"), 1 << 20)
 
     def test_closed_buffer_is_retryable(self, tmp_path: Path) -> None:
         """A request that comes while the service stops is sent again by its client."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from otlp_receiver.cli.options import AsJson
-from otlp_receiver.cli.output import console, count_text, fail, one_line, safe_text
+from otlp_receiver.cli.output import console, count_text, fail, fitted, one_line, safe_text, widest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +26,9 @@ _ENCODING_OF_SUFFIX: Final[dict[str, "Encoding"]] = {".json": "json", ".pb": "pr
 _MOST_VALUE_CHARS: Final = 200
 _INDENT: Final = 2
 _HEADER: Final = ("column", "filled from", "value")
-_SHARE_OF_NAMES: Final = {1: 0.5, 2: 0.35}
-"""How much of the width each column of names may take, by the number of such columns."""
+_GAP: Final = 2
+_LEAST_NAME_CHARS: Final = 8
+_LEAST_VALUE_CHARS: Final = 16
 
 
 def explain(
@@ -108,7 +109,7 @@ def _print(file: Path, encoding: str, spans: "list[SpanExplanation]", outcome: "
         _print_span(screen, span, f"span {number} of {len(spans)}")
         if span.resource != resource:
             resource = span.resource
-            _print_pairs(screen, "resource, of the next spans too" if len(spans) > number else "resource", resource)
+            _print_pairs(screen, "resource" if number == len(spans) else "resource, of the next spans too", resource)
     for reason in outcome.message.split("; ") if outcome.message else ():
         screen.print(Text(f"rejected: {one_line(reason, 500)}", "red"))
 
@@ -116,15 +117,15 @@ def _print(file: Path, encoding: str, spans: "list[SpanExplanation]", outcome: "
 def _print_span(screen: "Console", span: "SpanExplanation", place: str) -> None:
     from rich.text import Text
 
+    title = Text.assemble((place, "dim"), " ", (one_line(span.span_name, 80), "bold cyan"))
     screen.print()
-    screen.rule(
-        Text.assemble((place, "dim"), " ", (one_line(span.span_name, 80), "bold cyan")), align="left", style="dim"
-    )
+    screen.rule(title, align="left", style="dim")
     place_in_trace = f"child of {span.parent_id}" if span.parent_id else "a root"
     screen.print(Text(f"trace {span.trace_id}\nspan {span.id}, {place_in_trace}", "dim"))
     screen.print(Text.assemble(("convention ", "dim"), span.convention or "none recognised"))
     _print_filled(screen, span)
-    _print_pairs(screen, "left to metadata", span.metadata)
+    if span.metadata:
+        _print_pairs(screen, "left to metadata", span.metadata)
     if span.copies:
         screen.print(Text.assemble(("said again in the same words: ", "dim"), ", ".join(map(one_line, span.copies))))
     for name, attributes in span.events:
@@ -134,7 +135,11 @@ def _print_span(screen: "Console", span: "SpanExplanation", place: str) -> None:
 
 
 def _print_filled(screen: "Console", span: "SpanExplanation") -> None:
-    rows = [(filled.column, " + ".join(filled.sources), filled.value) for filled in span.filled]
+    # With a blank instead of brackets a long name can be broken where a reader would.
+    rows = [
+        (filled.column.replace("[", " ").rstrip("]"), " + ".join(filled.sources), filled.value)
+        for filled in span.filled
+    ]
     screen.print()
     screen.print(_grid([_HEADER, *rows], screen.width))
     screen.print()
@@ -144,8 +149,8 @@ def _print_pairs(screen: "Console", title: str, pairs: dict[str, str]) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    screen.print(Text(title, "bold"))
     if pairs:
-        screen.print(Text(title, "bold"))
         screen.print(Padding(_grid(list(pairs.items()), screen.width - _INDENT), (0, 0, 0, _INDENT)))
 
 
@@ -155,12 +160,15 @@ def _grid(rows: Sequence[tuple[str, ...]], width: int) -> "Table":
     from rich.text import Text
 
     cells = [tuple(one_line(cell, _MOST_VALUE_CHARS) for cell in row) for row in rows]
-    *names, _ = (max(map(len, column)) for column in zip(*cells, strict=True))
-    most_chars = int(width * _SHARE_OF_NAMES[len(names)])
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, width=width)
-    for chars in names:
-        table.add_column(width=min(chars, most_chars), overflow="fold")
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    *names, _ = zip(*cells, strict=True)
+    room = width - _LEAST_VALUE_CHARS - _GAP * len(names)
+    widths = [widest("", column) for column in names]
+    if sum(widths) > room:
+        widths = fitted([widest("", " ".join(column).split()) for column in names], room, _LEAST_NAME_CHARS)
+    table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for chars in widths:
+        table.add_column(width=chars, overflow="fold")
+    table.add_column(width=width - sum(widths) - _GAP * len(names), no_wrap=True)
     for row in cells:
         table.add_row(*map(Text, row), style="bold" if row == _HEADER else None)
     return table

@@ -59,7 +59,8 @@ class OtlpSender:
         with _caught_log() as log:
             result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
-            raise SendError(f"{self._endpoint} did not take the spans: {log[-1] if log else 'no reason given'}")
+            said = dict.fromkeys([*log[:1], *log[-1:]])  # with retries the first line has the reason, the last the end
+            raise SendError(f"{self._endpoint} did not take the spans: {' '.join(said) or 'no reason given'}")
         for reply in self._replies:
             refused = reply.partial_success.rejected_spans
             if refused:

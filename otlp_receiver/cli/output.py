@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -60,6 +61,23 @@ def one_line(text: str, most_chars: int = 200) -> str:
     short = text[: most_chars * 2]  # a text may be megabytes long
     line = safe_text(" ".join(short.split()))
     return line if len(line) <= most_chars and len(short) == len(text) else line[: most_chars - 1] + "…"
+
+
+def widest(heading: str, cells: Iterable[str]) -> int:
+    """Terminal columns that the heading and the cells below it need."""
+    from rich.cells import cell_len
+
+    return max([cell_len(heading), *map(cell_len, cells)])
+
+
+def fitted(widths: Sequence[int], room: int, least: int) -> list[int]:
+    """Widths that add up to at most `room` where that is possible: the widest shrink first, none below `least`."""
+    ordered = sorted(widths)
+    for index, width in enumerate(ordered):
+        share = (room - sum(ordered[:index])) // (len(ordered) - index)
+        if width > share:
+            return [min(each, max(share, least)) for each in widths]
+    return list(widths)
 
 
 def duration_text(nanoseconds: int) -> str:

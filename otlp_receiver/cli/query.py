@@ -1,20 +1,27 @@
 """`query`: SQL to the running service."""
 
 import codecs
+import json
 import sys
 from http.client import HTTPException, HTTPResponse
 from itertools import islice
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from otlp_receiver.cli.options import ConfigFiles, SqlUrl, sql_url
-from otlp_receiver.cli.output import console, fail, one_line, safe_text
+from otlp_receiver.cli.output import console, fail, fitted, one_line, safe_text, widest
 from otlp_receiver.cli.sql_client import SqlClient, SqlError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _TABLE_FORMAT: Final = "JSONCompactEachRowWithNamesAndTypes"
 _MOST_TABLE_ROWS: Final = 1000
 _MOST_CELL_CHARS: Final = 500
+_GAP: Final = 2
+_LEAST_HEADING_CHARS: Final = 4
+_LEAST_VALUE_CHARS: Final = 10
 _PIECE_BYTES: Final = 64 * 1024
 
 
@@ -69,23 +76,56 @@ def _print_raw(answer: HTTPResponse) -> None:
 
 
 def _print_table(answer: HTTPResponse) -> None:
-    import json
+    """Every row on one line, or where there are too many columns every value: long texts are cut, not wrapped."""
+    lines = (json.loads(line) for line in answer)
+    names = [one_line(name, _MOST_CELL_CHARS) for name in next(lines, [])]
+    are_numbers = [_is_number(kind) for kind in next(lines, [])]
+    rows = [[_cell(value) for value in row] for row in islice(lines, _MOST_TABLE_ROWS)]
+    screen = console()
+    widths = _widths(names, rows, screen.width)
+    if widths:
+        screen.print(_table(names, rows, widths, are_numbers))
+    else:
+        screen.print(*(_record(number, names, row, screen.width) for number, row in enumerate(rows, 1)), sep="\n")
+    if next(lines, None) is not None:
+        screen.print(f"The first {_MOST_TABLE_ROWS} rows; --format or a pipe gives all.")
 
+
+def _widths(names: list[str], rows: list[list[str]], width: int) -> list[int]:
+    """Widths of the columns: headings give way first, then the longest values; none when it is too narrow for all."""
+    room = width - _GAP * (len(names) - 1)
+    headed = [widest(name, (row[index] for row in rows)) for index, name in enumerate(names)]
+    if sum(headed) <= room:
+        return headed
+    values = [max(_LEAST_HEADING_CHARS, widest("", (row[index] for row in rows))) for index in range(len(names))]
+    widths = fitted(values, room, _LEAST_VALUE_CHARS)
+    return widths if sum(widths) <= room else []
+
+
+def _table(names: list[str], rows: list[list[str]], widths: list[int], are_numbers: list[bool]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    lines = (json.loads(line) for line in answer)
-    names: list[str] = next(lines, [])
-    types: list[str] = next(lines, [])
-    table = Table(header_style="bold")
-    for name, kind in zip(names, types, strict=True):
-        table.add_column(Text(safe_text(name)), justify="right" if _is_number(kind) else "left", overflow="fold")
-    for row in islice(lines, _MOST_TABLE_ROWS):
-        table.add_row(*(Text(_cell(value)) for value in row))
-    screen = console()
-    screen.print(table)
-    if next(lines, None) is not None:
-        screen.print(f"The first {_MOST_TABLE_ROWS} rows; --format or a pipe gives all.")
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
+    for name, width, is_number in zip(names, widths, are_numbers, strict=True):
+        table.add_column(Text(name), width=width, justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _record(number: int, names: list[str], row: list[str], width: int) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    name_width = widest("", names)
+    table = Table(box=None, title=f"row {number}", title_justify="left", show_header=False, title_style="dim")
+    table.pad_edge, table.padding = False, (0, _GAP, 0, 0)
+    table.add_column(style="bold", no_wrap=True, width=name_width)
+    table.add_column(no_wrap=True, width=max(1, width - name_width - _GAP))
+    for name, value in zip(names, row, strict=True):
+        table.add_row(Text(name), Text(value))
+    return table
 
 
 def _is_number(kind: str) -> bool:
@@ -93,8 +133,6 @@ def _is_number(kind: str) -> bool:
 
 
 def _cell(value: Any) -> str:
-    import json
-
     if value is None:
         return "NULL"
     return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _MOST_CELL_CHARS)

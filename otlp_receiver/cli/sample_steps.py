@@ -75,9 +75,9 @@ def text(content: str) -> Message:
     return {"type": "text", "content": content}
 
 
-def tool_call(call_id: str, name: str, arguments: Message) -> Message:
+def tool_call(rng: Random, name: str, **arguments: Any) -> Message:
     """A part in which a model asks for a tool."""
-    return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}
+    return {"type": "tool_call", "id": f"call_{rng.getrandbits(64):016x}", "name": name, "arguments": arguments}
 
 
 def tool_response(call_id: str, response: Any) -> Message:
@@ -85,42 +85,44 @@ def tool_response(call_id: str, response: Any) -> Message:
     return {"type": "tool_call_response", "id": call_id, "response": response}
 
 
-def call_id(rng: Random) -> str:
-    """An id as providers give them to tool calls."""
-    return f"call_{rng.getrandbits(64):016x}"
-
-
 def chat(conversation: Conversation, *answer: Message, streamed: bool = False) -> Step:
     """A model call over all that was said so far; its answer becomes part of the conversation."""
     model, rng = conversation.model, conversation.rng
-    prompt = _json([conversation.system, conversation.tools, conversation.messages])
     finish_reason = "tool_call" if any(part["type"] == "tool_call" for part in answer) else "stop"
     output = [{"role": "assistant", "parts": list(answer), "finish_reason": finish_reason}]
-    usage = _usage(conversation, len(prompt) // _CHARS_PER_TOKEN, len(_json(output)) // _CHARS_PER_TOKEN)
+    usage = _usage(conversation, output)
     seconds = rng.uniform(0.25, 0.9) + usage["gen_ai.usage.output_tokens"] / model.tokens_per_second
     attributes: dict[str, AttributeValue] = {
         **_model_call("chat", model, rng),
         **usage,
+        **_prompt(conversation),
         "gen_ai.usage.cost": _cost(model, usage),
         "gen_ai.response.finish_reasons": [finish_reason],
-        "gen_ai.request.temperature": 0.2,
-        "gen_ai.request.max_tokens": 2048,
-        "gen_ai.system_instructions": _json([text(conversation.system)]),
-        "gen_ai.input.messages": _json(conversation.messages),
         "gen_ai.output.messages": _json(output),
     }
-    if conversation.tools:
-        attributes["gen_ai.tool.definitions"] = _json(conversation.tools)
     if streamed:
-        attributes |= {
-            "gen_ai.request.stream": True,
-            "gen_ai.response.time_to_first_chunk": round(rng.uniform(0.15, 0.4) * seconds, 3),
-        }
+        attributes["gen_ai.request.stream"] = True
+        attributes["gen_ai.response.time_to_first_chunk"] = round(rng.uniform(0.15, 0.4) * seconds, 3)
     conversation.say("assistant", *answer)
     return Step(f"chat {model.name}", seconds, attributes, is_remote=True)
 
 
-def _usage(conversation: Conversation, input_tokens: int, output_tokens: int) -> dict[str, int]:
+def _prompt(conversation: Conversation) -> dict[str, AttributeValue]:
+    prompt: dict[str, AttributeValue] = {
+        "gen_ai.request.temperature": 0.2,
+        "gen_ai.request.max_tokens": 2048,
+        "gen_ai.system_instructions": _json([text(conversation.system)]),
+        "gen_ai.input.messages": _json(conversation.messages),
+    }
+    if conversation.tools:
+        prompt["gen_ai.tool.definitions"] = _json(conversation.tools)
+    return prompt
+
+
+def _usage(conversation: Conversation, output: list[Message]) -> dict[str, int]:
+    """Tokens that fit the texts; what was said in the call before is cached."""
+    prompt = _json([conversation.system, conversation.tools, conversation.messages])
+    input_tokens, output_tokens = (len(each) // _CHARS_PER_TOKEN for each in (prompt, _json(output)))
     reasoning = conversation.rng.randrange(40, 400) if conversation.model.reasons else 0
     cached = min(conversation.cached_tokens, input_tokens)
     conversation.cached_tokens = input_tokens // _CACHE_BLOCK_TOKENS * _CACHE_BLOCK_TOKENS
@@ -181,33 +183,47 @@ def _tool_attributes(call: Message) -> dict[str, AttributeValue]:
     }
 
 
-def retrieval(query: str, documents: Sequence[Message], rng: Random) -> tuple[Step, Step, Step]:
-    """Retrieval-augmented generation without the generation: embed the query, search, put the best on top."""
+def search_tool(conversation: Conversation, call: Message, source: str, documents: Sequence[Message]) -> Step:
+    """A tool that answers with what a retrieval found."""
+    steps = retrieval(source, call["arguments"]["query"], documents, conversation.rng)
+    return tool(conversation, call, documents, seconds=0.004, children=steps)
+
+
+def retrieval(source: str, query: str, documents: Sequence[Message], rng: Random) -> tuple[Step, Step, Step]:
+    """Embed the query, search a collection of documents, put the best on top."""
+    return _embed(query, rng), _search(source, query, documents, rng), _rerank(query, documents, rng)
+
+
+def _embed(query: str, rng: Random) -> Step:
     tokens = len(query) // _CHARS_PER_TOKEN
-    embed = {
+    attributes = {
         **_model_call("embeddings", EMBEDDER, rng),
         "gen_ai.usage.input_tokens": tokens,
         "gen_ai.usage.cost": round(tokens * EMBEDDER.input_price / 1e6, 9),
         "gen_ai.embeddings.dimension.count": 1536,
     }
-    search: dict[str, AttributeValue] = {
+    return Step(f"embeddings {EMBEDDER.name}", rng.uniform(0.03, 0.12), attributes, is_remote=True)
+
+
+def _search(source: str, query: str, documents: Sequence[Message], rng: Random) -> Step:
+    attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": "retrieval",
-        "gen_ai.data_source.id": "travel_guides",
+        "gen_ai.data_source.id": source,
         "gen_ai.request.top_k": len(documents),
         "gen_ai.retrieval.query.text": query,
         "gen_ai.retrieval.documents": _json(documents),
     }
-    rerank = {
+    return Step(f"retrieval {source}", rng.uniform(0.01, 0.06), attributes, is_remote=True)
+
+
+def _rerank(query: str, documents: Sequence[Message], rng: Random) -> Step:
+    attributes = {
         **_model_call("rerank", RERANKER, rng),
         "gen_ai.usage.input_tokens": len(_json(documents)) // _CHARS_PER_TOKEN,
         "gen_ai.retrieval.query.text": query,
         "gen_ai.retrieval.documents": _json(sorted(documents, key=lambda document: -float(document["score"]))[:2]),
     }
-    return (
-        Step(f"embeddings {EMBEDDER.name}", rng.uniform(0.03, 0.12), embed, is_remote=True),
-        Step("retrieval travel_guides", rng.uniform(0.01, 0.06), search, is_remote=True),
-        Step(f"rerank {RERANKER.name}", rng.uniform(0.05, 0.2), rerank, is_remote=True),
-    )
+    return Step(f"rerank {RERANKER.name}", rng.uniform(0.05, 0.2), attributes, is_remote=True)
 
 
 EMBEDDER: Final = Model("openai", "text-embedding-3-small", "text-embedding-3-small", 0.02, 0.02, 0, 1)

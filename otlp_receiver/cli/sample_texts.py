@@ -1,8 +1,16 @@
 """What the sample agents talk about: a small travel company."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otlp_receiver.cli.sample_steps import Model
+
+
+class City(NamedTuple):
+    """A place to go to, with a passage of the travel guide."""
+
+    airport: str
+    guide: str
+
 
 MODELS: Final = (
     Model("openai", "gpt-5-mini", "gpt-5-mini-2025-08-07", 0.25, 0.025, 2.0, 140, reasons=True),
@@ -14,25 +22,25 @@ USERS: Final = (
     "ada", "bjarne", "chidi", "dunya", "emeka", "fatima", "grace", "hiro", "ines", "jonas", "kwame", "lena",
     "mateo", "noor", "olga", "priya", "quentin", "rosa", "sofia", "tariq", "uma", "viktor", "wanda", "yusuf",
 )  # fmt: skip
-CITIES: Final = {
-    "Lisbon": (
+CITIES: Final[dict[str, City]] = {
+    "Lisbon": City(
         "LIS",
         "Alfama and Graça are quiet before nine; tram 28 is full after ten. A day ticket costs 7.25 euros.",
     ),
-    "Kyoto": (
+    "Kyoto": City(
         "KIX",
         "Fushimi Inari is open all night and empty at dawn. Buses are slow in November; take the Keihan line.",
     ),
-    "Oslo": (
+    "Oslo": City(
         "OSL",
         "Museums close on Mondays. The ferry to Bygdøy runs from April to October; the city card covers it.",
     ),
-    "Palermo": ("PMO", "Ballarò market is at its best in the morning. Many shops close from one to four."),
-    "Vancouver": (
+    "Palermo": City("PMO", "Ballarò market is at its best in the morning. Many shops close from one to four."),
+    "Vancouver": City(
         "YVR",
         "Stanley Park's sea wall is one way for bicycles, anticlockwise. Rain is likely from November on.",
     ),
-    "Marrakesh": (
+    "Marrakesh": City(
         "RAK",
         "Agree on the fare before a petit taxi moves. The Majorelle garden sells tickets online only.",
     ),
@@ -53,17 +61,11 @@ SUPPORT_SYSTEM: Final = (
     "sentences."
 )
 GUIDE_SYSTEM: Final = "Answer questions about cities from the passages of our travel guides only, and name the passage."
-POLICIES: Final = (
-    (
-        "policy-12",
-        "Cancellations up to 14 days before departure are refunded in full, later ones at 40 percent of the price.",
-    ),
-    (
-        "policy-17",
-        "If the carrier cancels, the traveller chooses between a full refund and the next departure at no cost.",
-    ),
-    ("policy-31", "Refunds reach the original means of payment within seven working days."),
-)
+POLICIES: Final = {
+    "policy-12": "Cancellations up to 14 days before departure are refunded in full, later ones at 40 percent.",
+    "policy-17": "If the carrier cancels, the traveller chooses between a full refund and the next departure.",
+    "policy-31": "Refunds reach the original means of payment within seven working days.",
+}
 
 
 def _function(name: str, description: str, **parameters: str) -> dict[str, Any]:

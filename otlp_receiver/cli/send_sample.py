@@ -74,6 +74,8 @@ def _send(sender: "OtlpSender", count: int, rng: Random) -> tuple[int, str]:
     with _progress(count) as progress:
         task = progress.add_task("", total=count)
         for number, spans in enumerate(_runs(count, rng), 1):
+            if not spans:
+                fail("the OpenTelemetry SDK recorded no span; is OTEL_SDK_DISABLED set?")
             trace_id = trace_id or format_trace_id(spans[0].context.trace_id)
             waiting += spans
             if len(waiting) >= _REQUEST_SPANS or number == count:

@@ -14,11 +14,13 @@ from otlp_receiver.cli.output import (
     count_text,
     duration_text,
     fail,
+    fitted,
     one_line,
     program,
     short_time_text,
     time_text,
     tokens_text,
+    widest,
 )
 from otlp_receiver.cli.sql_client import SqlClient, SqlError
 
@@ -33,9 +35,9 @@ _FULL_ID_WIDTH: Final = 140
 _FULL_TIME_WIDTH: Final = 110
 _GAP: Final = 2
 _LEAST_TEXT_CHARS: Final = 10
-_NUMBERS: Final = frozenset({"spans", "tokens", "cost", "duration", "errors"})
-_RED: Final = frozenset({"name", "errors"})
-_CAN_SHRINK: Final = ("session", "user", "name", "project")
+_NUMBERS: Final = frozenset({"spans", "tokens", "cost", "duration", "err"})
+_RED: Final = frozenset({"name", "err"})
+_CAN_SHRINK: Final = frozenset({"session", "user", "name", "project"})
 _CAN_BE_MISSED: Final = ("session", "user", "project")
 _SHORT_ID_CHARS: Final = 8
 _TRACE_ID_CHARS: Final = 32
@@ -155,27 +157,24 @@ def _table(rows: list[dict[str, Any]], width: int) -> "Table":
     for name, chars in columns.items():
         table.add_column(name, width=chars, justify="right" if name in _NUMBERS else "left", no_wrap=True)
     for row in cells:
-        table.add_row(*(Text(row[name], "red" if row["errors"] and name in _RED else "") for name in columns))
+        table.add_row(*(Text(row[name], "red" if row["err"] and name in _RED else "") for name in columns))
     return table
 
 
 def _columns(cells: list[dict[str, str]], width: int) -> dict[str, int]:
     """Columns that have something to say, and their widths: texts shrink, then those that can be missed go."""
-    widest = {name: max(len(name), *(len(row[name]) for row in cells)) for name in cells[0]}
-    shown = {name: chars for name, chars in widest.items() if any(row[name] for row in cells)}
+    natural = {name: widest(name, (row[name] for row in cells)) for name in cells[0] if any(row[name] for row in cells)}
     if len({row["project"] for row in cells}) == 1:
-        del shown["project"]
+        del natural["project"]
     for missed in ("", *_CAN_BE_MISSED):
-        shown.pop(missed, None)
-        excess = sum(shown.values()) + _GAP * (len(shown) - 1) - width
-        for name in _CAN_SHRINK:
-            given = min(max(excess, 0), max(0, shown.get(name, 0) - _LEAST_TEXT_CHARS))
-            excess -= given
-            if given:
-                shown[name] -= given
-        if excess <= 0:
+        natural.pop(missed, None)
+        texts = [name for name in natural if name in _CAN_SHRINK]
+        fixed = sum(chars for name, chars in natural.items() if name not in _CAN_SHRINK)
+        room = width - fixed - _GAP * (len(natural) - 1)
+        widths = fitted([natural[name] for name in texts], room, _LEAST_TEXT_CHARS)
+        if sum(widths) <= room:
             break
-    return shown
+    return natural | dict(zip(texts, widths, strict=True))
 
 
 def _cells(row: dict[str, Any], id_chars: int, *, is_wide: bool) -> dict[str, str]:
@@ -191,7 +190,7 @@ def _cells(row: dict[str, Any], id_chars: int, *, is_wide: bool) -> dict[str, st
         "tokens": tokens_text(row["total_tokens"]),
         "cost": cost_text(row["total_cost"]),
         "duration": duration_text(int(row["duration_ns"])),
-        "errors": count_text(int(row["errors"])) if int(row["errors"]) else "",
+        "err": count_text(int(row["errors"])) if int(row["errors"]) else "",
     }
 
 

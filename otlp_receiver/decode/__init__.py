@@ -13,6 +13,9 @@ _APPEND: Final[dict[Encoding, Callable[[SpanTableBuilder, int, bytes], Rejection
     "json": otlp_json.append,
 }
 
+# Resource and scope stand once in a request and on every row of it: what a small body grows to must be bounded.
+_MOST_REPEATED_BYTES: Final = 256 * 2**20
+
 
 def decode(requests: Sequence[Request]) -> tuple[SpanTable, list[Outcome]]:
     """Decode many requests into one table.
@@ -32,7 +35,16 @@ def _decode_one(builder: SpanTableBuilder, index: int, request: Request) -> Outc
     spans_before = len(builder.spans.rows)
     try:
         rejections = _APPEND[request.encoding](builder, index, request.body)
+        _require_bounded(builder.repeated_size(spans_before))
     except BadRequest as error:
         builder.roll_back(mark)
         return error
     return Accepted(len(builder.spans.rows) - spans_before, rejections.count, rejections.message())
+
+
+def _require_bounded(repeated_bytes: int) -> None:
+    if repeated_bytes > _MOST_REPEATED_BYTES:
+        raise BadRequest(
+            f"resource and scope attributes, stored with every span, would take {repeated_bytes} bytes, "
+            f"{_MOST_REPEATED_BYTES} are allowed in one request: send fewer spans at once or shorter attributes"
+        )

@@ -304,7 +304,7 @@ def _read_bool(found: Any, level: int) -> tuple[int, Any]:
 
 
 def _read_int(found: Any, level: int) -> tuple[int, Any]:
-    """JavaScript sends every whole double as an int: 1.5e+300 cannot be one, so it stays a double; 2**64 keeps its digits."""
+    """JavaScript sends every whole double as an int: 1.5e+300 stays a double, 2**64 keeps its digits as text."""
     number = _number(found)
     if number is None:
         return _read_string(found, level)

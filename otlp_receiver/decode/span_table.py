@@ -5,7 +5,8 @@ them in a flat table of one shape: `owner` (row of the thing), `key`, `type` and
 integers in decimal, doubles in their shortest round-trip form, bytes in base64, arrays and maps as JSON.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ SPANS: Final = pa.schema(
         pa.field("status_message", pa.string()),
     ]
 )
+_RESOURCE, _SCOPE = SPANS.get_field_index("resource"), SPANS.get_field_index("scope")
 EVENTS: Final = pa.schema(
     [
         pa.field("span", pa.int32()),
@@ -117,10 +119,15 @@ def _replace_invalid(value: bytes | str) -> str:
 
 
 class _Codes(dict[bytes | str, int]):
-    """Key → dense code, given out at first sight; a hit costs one dictionary look-up."""
+    """Key → dense code, given out at first sight; a hit costs one dictionary look-up. `sizes`: code → length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
 
     def __missing__(self, key: bytes | str) -> int:
         code = self[key] = len(self)
+        self.sizes.append(len(key))
         return code
 
 
@@ -139,6 +146,16 @@ class AttributeColumns:
     def lists(self) -> Iterable[list[Any]]:
         """The growing lists, for a roll-back."""
         return (self.counts, self.keys, self.types, self.values)
+
+    def repeated_size(self, times: Mapping[int, int]) -> int:
+        """Length of the keys and values of some of the last owners, each taken so many times."""
+        total, end = 0, len(self.values)
+        for owner in range(len(self.counts) - 1, min(times, default=len(self.counts)) - 1, -1):
+            start = end - self.counts[owner]
+            size = sum(map(len, self.values[start:end])) + sum(self.codes.sizes[key] for key in self.keys[start:end])
+            total += times.get(owner, 0) * size
+            end = start
+        return total
 
     def finish(self) -> pa.RecordBatch:
         """The table so far."""
@@ -209,6 +226,12 @@ class SpanTableBuilder:
         """Forget what came after `mark`."""
         for column, length in zip(self._lists, mark, strict=True):
             del column[length:]
+
+    def repeated_size(self, first_span: int) -> int:
+        """Length of the resource and scope attributes of the spans from `first_span` on, which each row will carry."""
+        spans = self.spans.rows[first_span:]
+        owners = zip((self.resource_attributes, self.scope_attributes), (_RESOURCE, _SCOPE), strict=True)
+        return sum(attributes.repeated_size(Counter(span[column] for span in spans)) for attributes, column in owners)
 
     def finish(self) -> SpanTable:
         """The table of all requests so far."""

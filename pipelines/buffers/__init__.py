@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from pipelines.buffers.base import Buffer, Corrupt, Entry, Statistics
+from pipelines.buffers.base import ENTRY_ROWS, Buffer, Corrupt, Entry, Statistics
 from pipelines.buffers.local import LocalBuffer
 
 BUFFERS: Final[dict[str, Callable[[Any, str], Buffer]]] = {"local": LocalBuffer}
 """Component type → factory of (its settings, its id)."""
 
-__all__ = ["BUFFERS", "Buffer", "Corrupt", "Entry", "LocalBuffer", "Statistics", "open_buffer"]
+__all__ = ["BUFFERS", "ENTRY_ROWS", "Buffer", "Corrupt", "Entry", "LocalBuffer", "Statistics", "open_buffer"]
 
 
 def open_buffer(buffer_id: str, settings: Any) -> Buffer:

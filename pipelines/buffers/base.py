@@ -2,10 +2,13 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipelines.batch import Batch
 from pipelines.dead_letters import DeadLetters
+
+ENTRY_ROWS: Final = 4096
+"""Most rows in one entry: bounds what a reader must take beyond what it asked for."""
 
 
 @dataclass(frozen=True, slots=True)

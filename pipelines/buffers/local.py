@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -20,8 +20,8 @@ import structlog
 from config.models import LocalBufferSettings
 from pipelines.batch import Batch, Kind
 from pipelines.blocks import split
-from pipelines.buffers.base import Corrupt, Entry, Statistics
-from pipelines.buffers.payload import CorruptPayload, Payload, decode, encode
+from pipelines.buffers.base import ENTRY_ROWS, Corrupt, Entry, Statistics
+from pipelines.buffers.payload import SCHEMAS, CorruptPayload, Payload, decode, encode
 from pipelines.buffers.sqlite_file import (
     PAGE_BYTES,
     checkpoint_after,
@@ -36,9 +36,7 @@ from pipelines.buffers.sqlite_file import (
 )
 from pipelines.dead_letters import DeadLetters
 from pipelines.errors import BufferFull, Permanent, Retryable
-from pipelines.schema import TABLES
 
-_ENTRY_ROWS: Final = 4096
 _ENTRY_BYTES: Final = 8 << 20  # bounds what one step of a reader holds in memory
 _LOG_BYTES: Final = 64 << 20
 _SHRINK_PAGES: Final = 2048  # given back to the file system in one go: some 0.1 s
@@ -111,7 +109,8 @@ class LocalBuffer:
             for connect_one in (connect_writer, connect):  # in the order of _WRITER and _READER
                 self._connections.append(connect_one(self._path, self._log_bytes // 4))
         with self._writing() as writer:
-            self._schema_ids = {kind: _schema_id(writer, kind) for kind in TABLES}
+            self._schema_ids = {kind: _schema_id(writer, kind) for kind in SCHEMAS}
+        self._schemas = {self._schema_ids[kind]: (kind, schema) for kind, schema in SCHEMAS.items()}
 
     def append(self, batches: Sequence[Batch]) -> None:
         """See `Buffer.append`."""
@@ -200,10 +199,10 @@ class LocalBuffer:
         return self._connections[index]
 
     def _encoded(self, batch: Batch) -> list[Payload]:
-        if not batch.records.schema.equals(TABLES[batch.kind].arrow_schema):
+        if not batch.records.schema.equals(SCHEMAS[batch.kind]):
             raise Permanent(f"a batch of {batch.kind} does not have their schema: some processor has changed it")
         schema = self._schema_ids[batch.kind]
-        return [encode(piece, schema) for piece in split(batch, _ENTRY_ROWS, _ENTRY_BYTES) if piece.rows]
+        return [encode(piece, schema) for piece in split(batch, ENTRY_ROWS, _ENTRY_BYTES) if piece.rows]
 
     def _decoded(self, position: int, payload: Payload) -> Batch | Corrupt:
         try:
@@ -215,7 +214,8 @@ class LocalBuffer:
     def _learn_schemas(self, reader: sqlite3.Connection, ids: set[int]) -> None:
         for schema_id in ids - self._schemas.keys():
             for kind, arrow in reader.execute("SELECT kind, arrow FROM schemas WHERE id = ?", (schema_id,)):
-                self._schemas[schema_id] = (kind, pa.ipc.read_schema(pa.py_buffer(arrow)))
+                with suppress(pa.ArrowException, OSError):  # damaged: so is every entry that needs it
+                    self._schemas[schema_id] = (kind, pa.ipc.read_schema(pa.py_buffer(arrow)))
 
     def _require_room(self, writer: sqlite3.Connection, size_bytes: int) -> None:
         excess_bytes = max(0, log_bytes(self._path) - self._log_bytes)  # somebody's long read kept it from shrinking
@@ -263,7 +263,7 @@ def _take(
 
 
 def _schema_id(writer: sqlite3.Connection, kind: Kind) -> int:
-    arrow = TABLES[kind].arrow_schema.serialize().to_pybytes()
+    arrow = SCHEMAS[kind].serialize().to_pybytes()
     writer.execute("INSERT OR IGNORE INTO schemas (kind, arrow) VALUES (?, ?)", (kind, arrow))
     return _number(writer, "SELECT id FROM schemas WHERE kind = ? AND arrow = ?", kind, arrow)
 

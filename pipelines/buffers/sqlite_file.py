@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,14 @@ LOCK_TIMEOUT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.0005
 _SHORTEN_SECONDS: Final = 0.05  # our own readers take some milliseconds; a stranger's must not hold up appends
 _VERSION: Final = 1
+_SETTINGS: Final = f"""
+PRAGMA page_size = {PAGE_BYTES};
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA fullfsync = ON; -- on macOS fsync alone leaves the data in the drive
+PRAGMA secure_delete = OFF; -- some builds overwrite what is deleted by default: that would be logged once more
+"""
 _TABLES: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS schemas (
@@ -96,19 +104,21 @@ def open_shared(path: Path) -> int:
 
 
 def connect(path: Path, checkpoint_bytes: int) -> sqlite3.Connection:
-    """A connection for use under a lock of the caller's; see `checkpoint_after` for `checkpoint_bytes`."""
+    """A connection for use under a lock of the caller's; see `checkpoint_after` for `checkpoint_bytes`.
+
+    Raises:
+        Permanent: the file system cannot share a log between processes.
+        sqlite3.Error: the file is damaged, or cannot be opened.
+    """
     connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.executescript(
-        f"""
-        PRAGMA page_size = {PAGE_BYTES};
-        PRAGMA auto_vacuum = INCREMENTAL;
-        PRAGMA journal_mode = WAL;
-        PRAGMA synchronous = FULL;
-        PRAGMA secure_delete = OFF; -- some builds default to overwriting what is deleted: that would be logged again
-        PRAGMA journal_size_limit = {2 * checkpoint_bytes};
-        """
-    )
-    checkpoint_after(connection, checkpoint_bytes)
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        connection.executescript(_SETTINGS)
+        connection.execute(f"PRAGMA journal_size_limit = {2 * checkpoint_bytes}")
+        checkpoint_after(connection, checkpoint_bytes)
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            raise Permanent(f"buffer file {path}: its file system cannot hold a shared log; use a local disk")
+        undo.pop_all()
     return connection
 
 
@@ -160,7 +170,7 @@ def shorten_log(connection: sqlite3.Connection, path: Path, max_bytes: int) -> N
 
 def shrink(connection: sqlite3.Connection, max_pages: int) -> None:
     """Gives unused pages back to the file system if there are more than `max_pages`, that many in one go."""
-    with suppress(sqlite3.OperationalError):  # nothing is lost: it is tried again
+    with suppress(sqlite3.Error):  # nothing is lost: it is tried again
         if connection.execute("PRAGMA freelist_count").fetchone()[0] > max_pages:
             # Not by execute(): that takes a single step of this pragma, which frees a single page.
             connection.executescript(f"PRAGMA incremental_vacuum({max_pages})")
@@ -226,7 +236,8 @@ def _create_tables(path: Path) -> None:
 def _set_aside(path: Path, reason: str) -> None:
     """Renames the file and its log, which may be the only copy of acknowledged rows; `sqlite3 .recover` may read it."""
     kept = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    for suffix in ("", "-wal", "-shm"):
+    # The file last: SQLite deletes a log that it finds beside a new file, should this process be killed in between.
+    for suffix in ("-wal", "-shm", ""):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{kept}{suffix}")
     _damage_mark(path).unlink(missing_ok=True)
