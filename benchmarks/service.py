@@ -39,7 +39,7 @@ class Service:
         """The processes of a role; the ingest processes are the ones that listen for OTLP."""
         found = []
         for child in self.process.children():
-            if any("otlp_receiver.app" in argument for argument in child.cmdline()):
+            if any("otlp_receiver.process" in argument for argument in child.cmdline()):
                 listening = {each.laddr.port for each in child.net_connections("tcp") if each.status == "LISTEN"}
                 if ("ingest" if self.ports["http"] in listening else "export") == role:
                     found.append(child)

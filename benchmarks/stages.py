@@ -45,7 +45,7 @@ def _rate(spans_per_second: float, requests: list[Request], spans_per_request: i
 
 def decode_stage(report: Report) -> None:
     """Request bytes to SpanTable, beside protobuf's own parsing of the same bytes."""
-    message = lenient.message_class(lenient.TRACES)
+    message = lenient.request_class()
     for shape, spans_per_request, requests in _cases():
         spans = len(requests) * spans_per_request
 

@@ -30,7 +30,7 @@ def socket_stage(report: Report) -> None:
     bare = _bare_rate()
     for shape, accepted, queryable in (("chat", "", "≥ 10,000 spans/s, 25 %"), ("small", "", ""), ("large", "", "")):
         with running_service() as service, _Memory(service) as memory:
-            idle_mb = memory.now_mb("ingest")
+            idle_mib = memory.now_mib("ingest")
             result = send(_http(service, shape, 512))
             sent = time.perf_counter()
             service.wait_for_rows(result.acknowledged_spans)
@@ -40,8 +40,8 @@ def socket_stage(report: Report) -> None:
         rate = result.acknowledged_spans / seconds
         beside = f"bare chDB insert {bare:,.0f} rows/s ({rate / bare:.0%})" if shape == "chat" else ""
         report.add("sockets", Figure(f"{what}: queryable", _rate(result, seconds), beside, queryable))
-        peak = memory.peak_mb
-        value = f"idle {idle_mb:.0f} MB, peak {peak['ingest']:.0f} MB; export peak {peak['export']:.0f} MB"
+        peak = memory.peak_mib
+        value = f"idle {idle_mib:.0f} MiB, peak {peak['ingest']:.0f} MiB; export peak {peak['export']:.0f} MiB"
         report.add("sockets", Figure(f"{shape}: RSS of the ingest process", value, "", "120 MB / 400 MB"))
 
 
@@ -78,7 +78,7 @@ class _Memory:
         self._processes = {role: service.children(role) for role in ("ingest", "export")}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.peak_mb = {"ingest": 0.0, "export": 0.0}
+        self.peak_mib = {"ingest": 0.0, "export": 0.0}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,18 +88,18 @@ class _Memory:
         self._done.set()
         self._thread.join()
 
-    def now_mb(self, role: str) -> float:
+    def now_mib(self, role: str) -> float:
         """Largest resident memory among the processes of a role."""
-        return max((_rss_mb(process) for process in self._processes[role]), default=0.0)
+        return max((_rss_mib(process) for process in self._processes[role]), default=0.0)
 
     def _watch(self) -> None:
         while not self._done.wait(0.1):
-            for role in self.peak_mb:
-                self.peak_mb[role] = max(self.peak_mb[role], self.now_mb(role))
+            for role in self.peak_mib:
+                self.peak_mib[role] = max(self.peak_mib[role], self.now_mib(role))
 
 
-def _rss_mb(process: psutil.Process) -> float:
+def _rss_mib(process: psutil.Process) -> float:
     try:
-        return process.memory_info().rss / 1e6
+        return process.memory_info().rss / 2**20
     except psutil.Error:
         return 0.0

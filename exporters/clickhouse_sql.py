@@ -30,8 +30,8 @@ _TRACE_SETTINGS: Final = "SETTINGS optimize_move_to_prewhere_if_final = 1"
 _ROW_SETTINGS: Final = f"{_TRACE_SETTINGS}, do_not_merge_across_partitions_select_final = 1"
 
 READER_SETTINGS: Final = {"defer_partition_pruning_after_final": "0"}
-"""Settings with which the views should be read: a condition on start_time then skips the other days, which is right for
-the same reason (a page of the latest day: 10 ms instead of 380). The engine takes it from the query, not from a view."""
+"""Settings to read the views with: a condition on start_time then skips other days, which is right for the same reason
+(a page of the latest day: 10 ms instead of 380). The engine takes this one from the query only, not from a view."""
 
 _KEYS: Final = TRACES.order_by
 _MODEL_CALL: Final = "type IN ('GENERATION', 'EMBEDDING', 'RERANKER')"
@@ -149,10 +149,10 @@ def _merged(table: Table, database: str) -> str:
 def _shown(column: Column) -> str:
     """A merged column as readers see it: plain values, without what decided between them.
 
-    `materialize` keeps the engine from reading a part of the value, or from choosing partitions by it, before FINAL has
+    `identity` keeps the engine from reading a part of the value, or from choosing partitions by it, before FINAL has
     merged the rows: both would show values of partial rows.
     """
-    source = f"materialize(merged.{column.name})"
+    source = f"identity(merged.{column.name})"
     if column.name in _KEYS:
         return f"merged.{column.name}"
     if column.name == "public":

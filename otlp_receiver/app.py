@@ -5,16 +5,14 @@ export:  buffer → ExportLoop → exporter, one loop per exporter; read-only SQ
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 from config import Config
-from config.conventions import load_conventions
+from config.conventions import Convention
 from config.models import PipelineSettings
-from otlp_receiver.child import Assignment, Part, run_child
-from otlp_receiver.lean import leave_out_pandas
+from otlp_receiver.child import Assignment, Part
 from otlp_receiver.preflight import enabled_extensions
 from pipelines.batch import Batch
 from pipelines.buffers import Buffer, open_buffer
@@ -25,12 +23,12 @@ _MIB: Final = 2**20
 _LEAST_SECONDS: Final = 0.5
 
 
-def transform() -> Transform:
-    """Requests → batches: decode, then map over all conventions."""
+def transform(conventions: Sequence[Convention]) -> Transform:
+    """Requests → batches: decode, then map."""
     from otlp_receiver.decode import decode
     from otlp_receiver.mapping import Plan, map_spans
 
-    plan = Plan(load_conventions())
+    plan = Plan(tuple(conventions))
 
     def decode_and_map(requests: Sequence[Request]) -> tuple[list[Batch], list[Outcome]]:
         table, outcomes = decode(requests)
@@ -42,8 +40,9 @@ def transform() -> Transform:
 class IngestPart:
     """Sockets to buffer."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, conventions: Sequence[Convention]) -> None:
         self._config = config
+        self._transform = transform(conventions)
         self._buffers: list[Buffer] = []
         self._intakes: list[Intake] = []
         self._receivers: list[Any] = []
@@ -61,7 +60,7 @@ class IngestPart:
         buffer = open_buffer(pipeline.buffer, self._config.buffers[pipeline.buffer])
         self._buffers.append(buffer)
         processors = [build_processor(each, self._config.processors[each]) for each in pipeline.processors]
-        intake = Intake(transform(), processors, buffer)
+        intake = Intake(self._transform, processors, buffer)
         intake.start()
         self._intakes.append(intake)
         return intake
@@ -154,9 +153,4 @@ def compose(assignment: Assignment) -> Part:
     """The part that a child process is to run."""
     if assignment.role == "export":
         return ExportPart(assignment.config)
-    leave_out_pandas()
-    return IngestPart(assignment.config)
-
-
-if __name__ == "__main__":
-    sys.exit(run_child(compose))
+    return IngestPart(assignment.config, assignment.conventions)

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from config import Config
+from config.conventions import Convention
 from otlp_receiver.logs import configure_logs
 
 # One exit code for whatever keeps the service from starting, so that a service manager need not try for ever.
@@ -33,11 +34,19 @@ class StartFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a child process is to do: `role` is "ingest" or "export"."""
+    """What a child process is to do.
+
+    Attributes:
+        role: "ingest" or "export".
+        name: for logs and health.
+        config: all of it.
+        conventions: for ingest.
+    """
 
     role: str
     name: str
     config: Config
+    conventions: tuple[Convention, ...] = ()
 
 
 class Part(Protocol):
@@ -61,11 +70,10 @@ def receive_assignment() -> Assignment:
     return assignment
 
 
-def run_child(compose: Callable[[Assignment], Part]) -> int:
+def run_child(compose: Callable[[Assignment], Part], status_descriptor: int) -> int:
     """Run the assigned part until SIGTERM or the end of the supervisor; returns the exit code."""
     assignment = receive_assignment()
     configure_logs(assignment.config.service.telemetry.logs, process=assignment.name)
-    status_descriptor = int(sys.argv[1])
     try:
         import uvloop
 

@@ -92,7 +92,7 @@ class ChildHandle:
             # -P: the user's working directory must not hide our packages. A session of its own: Ctrl-C in the
             # terminal reaches the supervisor alone, which then ends its children in order.
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "otlp_receiver.app", str(write_end),
+                sys.executable, "-P", "-m", "otlp_receiver.process", str(write_end), self._assignment.role,
                 stdin=asyncio.subprocess.PIPE, pass_fds=(write_end,), start_new_session=True,
             )  # fmt: skip
         finally:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import structlog
 
 from config import Config, ConfigErrors
+from config.conventions import load_conventions
 from config.models import MetadataSettings
 from otlp_receiver.child import START_FAILURE, Assignment, StartFailure
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
@@ -106,8 +107,9 @@ class _Supervisor:
         if self._only != "ingest":
             yield Assignment("export", "export", self._config)
         if self._only != "export":
+            conventions = load_conventions()
             for number in range(self._config.service.workers):
-                yield Assignment("ingest", f"ingest-{number}", self._config)
+                yield Assignment("ingest", f"ingest-{number}", self._config, conventions)
 
     async def _keep_children(self) -> None:
         """Raises StartFailure when one of them cannot start."""

@@ -1,4 +1,7 @@
-"""Writes docs/record.md from the schema: `python -m pipelines.schema_docs` after a change; a test says when it is due."""
+"""Writes docs/record.md from the schema.
+
+`python -m pipelines.schema_docs` after a change to it; a test says when it is due.
+"""
 
 from pathlib import Path
 from typing import Final
@@ -49,13 +52,13 @@ def docs_record_markdown() -> str:
 
 
 def _section(table: Table) -> str:
+    storage = f"{table.engine}, ordered by ({', '.join(table.order_by)}), partitioned by `{table.partition_by}`"
     facts = [
         f"## {table.kind}",
         "",
         table.doc,
         "",
-        f"Stored as `{table.stored_as}`: {table.engine}, ordered by ({', '.join(table.order_by)}), "
-        f"partitioned by `{table.partition_by}`.",
+        f"Stored as `{table.stored_as}`: {storage}.",
         "",
         "| column | what | Arrow | ClickHouse |",
         "|---|---|---|---|",

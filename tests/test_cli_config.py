@@ -12,7 +12,9 @@ import typer
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-import config
+from config import Config
+from config.json_schema import json_schema
+from config.loader import load
 from config.models import SECTIONS
 from exporters.clickhouse_sql import ddl
 from otlp_receiver import __version__, supervisor
@@ -89,7 +91,7 @@ def test_print_config_can_be_loaded_again(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["print-config", "--set", "service.workers=3"])
     file = tmp_path / "printed.yaml"
     file.write_text(shown.stdout)
-    assert config.load([file]) == config.load([], ["service.workers=3"])
+    assert load([file]) == load([], ["service.workers=3"])
 
 
 def test_components_lists_every_type() -> None:
@@ -103,7 +105,7 @@ def test_components_lists_every_type() -> None:
 
 def test_schema_is_the_configurations() -> None:
     """`schema` prints the JSON Schema."""
-    assert json.loads(CliRunner().invoke(app, ["schema"]).stdout) == config.json_schema()
+    assert json.loads(CliRunner().invoke(app, ["schema"]).stdout) == json_schema()
 
 
 def test_schema_sql_is_the_ddl() -> None:
@@ -134,12 +136,12 @@ def test_run_hands_everything_to_the_supervisor(monkeypatch: pytest.MonkeyPatch)
     """The supervisor gets the configuration, the half, and a way to load it anew; its code is the command's."""
     calls: list[tuple[Any, ...]] = []
 
-    def remember(settings: config.Config, *, only: str | None, reload: Any) -> int:
+    def remember(settings: Config, *, only: str | None, reload: Any) -> int:
         calls.append((settings, only, reload()))
         return 1
 
     monkeypatch.setattr(supervisor, "run", remember)
     done = CliRunner().invoke(app, ["run", "--set", "service.workers=2", "--only", "export"])
-    expected = config.load([], ["service.workers=2"])
+    expected = load([], ["service.workers=2"])
     assert done.exit_code == 1
     assert calls == [(expected, "export", expected)]

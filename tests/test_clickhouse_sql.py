@@ -1,6 +1,7 @@
 """The DDL on a real engine: it makes what the schema declares, its views prune, rows expire."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -111,9 +112,9 @@ class TestViews:
         assert not [row for row in plan if "input" in row["explain"]]
 
     def test_totals_count_model_calls_once(self, store: ChdbExporter) -> None:
-        """Tokens and cost of a trace are those of its model calls; what wrappers repeat is left out; unknown is NULL."""
+        """Tokens and cost of a trace are those of its model calls, not of wrappers; unknown is NULL."""
         spent = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"id": "1", "type": "AGENT", **spent},
             {"id": "2", "type": "GENERATION", "level": "ERROR", **spent},
             {"id": "3", "type": "EMBEDDING", "input_tokens": 7},

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigErrors, load
+from config import ConfigErrors
 from config.errors import Mark
+from config.loader import load
 from tests.support.bad_configs import BAD
 from tests.support.configs import MINIMAL, told
 

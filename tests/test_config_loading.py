@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from config import Config, ConfigErrors, load
+from config import Config, ConfigErrors
+from config.loader import load
 from config.models import ChdbExporterSettings, FileExporterSettings, LocalBufferSettings, OtlpReceiverSettings
 from tests.support.configs import MINIMAL, loaded, told
 

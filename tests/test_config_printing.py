@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from config import load, print_config
+from config.loader import load
 from config.models import Settings
+from config.printing import print_config
 from tests.support.configs import MINIMAL, loaded
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "config" / "examples").glob("*.yaml"))

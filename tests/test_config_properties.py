@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config import ConfigErrors, load, print_config
+from config import ConfigErrors
+from config.loader import load
 from config.models import SECTIONS, Config
+from config.printing import print_config
 
 ANY_INPUT = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

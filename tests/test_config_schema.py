@@ -7,8 +7,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from config import json_schema, load
 from config.docs import config_schema_json, configuration_markdown
+from config.json_schema import json_schema
+from config.loader import load
 from config.models import SECTIONS
 from tests.support.configs import MINIMAL
 

@@ -145,7 +145,7 @@ def _fresh(**fields: Any) -> Span:
 @pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
 def test_every_path_and_encoding(running: Service, path: str, encoding: str, content_type: str) -> None:
     """All served paths take protobuf and JSON, plain and compressed, and answer full success with an empty message."""
-    sent = export(_fresh(attributes=[("app.path", path)]), resource={"service.name": "paths"})
+    sent = export(_fresh(attributes={"app.path": path}), resource={"service.name": "paths"})
     body = to_json(sent) if content_type == JSON else to_protobuf(sent)
     answer = post(
         running,
@@ -228,14 +228,14 @@ def test_hostile_spans_are_stored(running: Service) -> None:
         name="nul \x00 \x1b[31m",
         start_ns=0,
         end_ns=2**63 - 1,
-        attributes=[
-            ("key \x00", "value \x00"),
-            ("gen_ai.input.messages", deep),
-            ("gen_ai.usage.input_tokens", 2**63 - 1),
-            ("nan", float("nan")),
-            ("", {"": [None, {}]}),
-            ("bytes", bytes(range(256))),
-        ],
+        attributes={
+            "key \x00": "value \x00",
+            "gen_ai.input.messages": deep,
+            "gen_ai.usage.input_tokens": 2**63 - 1,
+            "nan": float("nan"),
+            "": {"": [None, {}]},
+            "bytes": bytes(range(256)),
+        },
     )
     answer = post(running, to_protobuf(export(sent)).replace(b"[31m", b"\xed\xa0\xbdm"))
     assert (answer.status_code, answer.content) == (200, b"")

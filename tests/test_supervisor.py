@@ -69,7 +69,7 @@ class _Service:
         found = {}
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess):  # it has just ended
-                if any("otlp_receiver.app" in argument for argument in child.cmdline()):
+                if any("otlp_receiver.process" in argument for argument in child.cmdline()):
                     found["ingest" if child.net_connections("tcp") else "export"] = child
         return found
 
@@ -78,7 +78,7 @@ class _Service:
         pids = set()
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess):
-                if any("otlp_receiver.app" in argument for argument in child.cmdline()):
+                if any("otlp_receiver.process" in argument for argument in child.cmdline()):
                     pids.add(child.pid)
         return pids
 

@@ -4,7 +4,6 @@ from importlib.resources import files
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from ruamel.yaml import YAML
 
 ObservationType = Literal[
     "SPAN",
@@ -111,6 +110,8 @@ class Convention(_Data):
 
 def load_conventions() -> tuple[Convention, ...]:
     """All conventions of this package, by precedence."""
+    from ruamel.yaml import YAML
+
     yaml = YAML(typ="safe", pure=True)
     texts = [file.read_text("utf-8") for file in files(__name__).iterdir() if file.name.endswith(".yaml")]
     conventions = [Convention.model_validate(yaml.load(text)) for text in texts]

@@ -41,7 +41,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs, with ev
 
 def load_config(sources: list[str] | None, overrides: list[str] | None, *, exit_code: int = 1) -> "Config":
     """The configuration that the options describe; on problems prints all of them and ends with `exit_code`."""
-    from config import ConfigErrors, load
+    from config import ConfigErrors
+    from config.loader import load
 
     try:
         return load(sources or [], overrides or [])

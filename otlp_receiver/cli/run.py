@@ -34,7 +34,7 @@ def run(
       otlp-receiver run --config receiver.yaml --only ingest
     """
     settings = load_config(config, overrides, exit_code=START_FAILURE)
-    from config import load
+    from config.loader import load
     from otlp_receiver import supervisor
 
     raise typer.Exit(supervisor.run(settings, only=only, reload=lambda: load(config or [], overrides or [])))

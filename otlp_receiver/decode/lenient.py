@@ -1,4 +1,4 @@
-"""OTLP message classes whose `string` fields are read as bytes.
+"""The OTLP trace request as a message class whose `string` fields are read as bytes.
 
 A strict proto3 parser refuses a whole request for one string that is not UTF-8, and real exporters send such strings
 (a cut emoji as ED A0 BD). On the wire `string` and `bytes` are the same, so the published OTLP descriptors are loaded
@@ -9,14 +9,9 @@ from functools import cache
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-TRACES: Final = "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"
-LOGS: Final = "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"
-METRICS: Final = "opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest"
-
+_REQUEST: Final = "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
@@ -42,10 +37,8 @@ def _add(pool: descriptor_pool.DescriptorPool, file: Any, added: set[str]) -> No
 
 
 @cache
-def message_class(full_name: str) -> Any:
-    """The lenient class of an OTLP request message, such as `TRACES`."""
+def request_class() -> Any:
+    """The lenient class of ExportTraceServiceRequest."""
     pool = descriptor_pool.DescriptorPool()
-    added: set[str] = set()
-    for module in (trace_service_pb2, logs_service_pb2, metrics_service_pb2):
-        _add(pool, module.DESCRIPTOR, added)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
+    _add(pool, trace_service_pb2.DESCRIPTOR, set())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(_REQUEST))

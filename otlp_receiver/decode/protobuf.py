@@ -40,7 +40,7 @@ _TYPES: Final = {
 
 def append(builder: SpanTableBuilder, request: int, body: bytes) -> Rejections:
     """Append the spans of one request; raises BadRequest when the bytes are no ExportTraceServiceRequest."""
-    message = lenient.message_class(lenient.TRACES)()
+    message = lenient.request_class()()
     try:
         message.ParseFromString(body)
     except DecodeError as error:

@@ -5,7 +5,8 @@ from typing import Final
 
 import pytest
 
-from config import Config, ConfigErrors, load
+from config import Config, ConfigErrors
+from config.loader import load
 
 MINIMAL: Final = """\
 receivers:

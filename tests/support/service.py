@@ -171,7 +171,7 @@ _ROOT: Final = Path(__file__).parent.parent.parent
 
 def _is_ours(process: psutil.Process) -> bool:
     try:
-        return "otlp_receiver.app" in process.cmdline()
+        return "otlp_receiver.process" in process.cmdline()
     except psutil.Error:
         return False
 
