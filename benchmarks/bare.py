@@ -25,8 +25,8 @@ def insert_rate(path: str, batches: list[Batch]) -> float:
     connection: Any = chdb.connect(path)  # type: ignore[no-untyped-call]  # the package lacks annotations
     connection.query(f"USE {DATABASE}")
     ddl = str(connection.query("SHOW CREATE TABLE observation_rows", "TSVRaw").bytes().decode())
-    bare = ddl.replace("fsync_after_insert = 1", "fsync_after_insert = 0")
-    connection.query("CREATE TABLE bare_rows (" + bare.split("(", 1)[1])
+    connection.query("CREATE TABLE bare_rows (" + ddl.split("(", 1)[1])
+    connection.query("ALTER TABLE bare_rows MODIFY SETTING fsync_after_insert = 0, fsync_part_directory = 0")
     columns = ", ".join(batches[0].records.schema.names)
     began = time.perf_counter()
     for batch in batches:

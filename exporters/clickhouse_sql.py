@@ -117,7 +117,9 @@ def _create_table(table: Table, database: str, ttl_days: int) -> str:
             f"PARTITION BY {table.partition_by}",
             f"ORDER BY ({', '.join(table.order_by)})",
             *([f"TTL {_ttl(ttl_days)}"] if ttl_days else []),
-            "SETTINGS ttl_only_drop_parts = 1",
+            # A day that nothing more arrives for is merged to one part: reading it then costs no FINAL.
+            "SETTINGS ttl_only_drop_parts = 1, min_age_to_force_merge_seconds = 3600,"
+            " min_age_to_force_merge_on_partition_only = 1",
             f"COMMENT {_quoted(table.doc)}",
         ]
     )

@@ -13,7 +13,7 @@ NODES: Final = names("""
     ColumnsReplaceTransformer ColumnsReplaceTransformerReplacement ColumnsTransformerList ExplainQuery ExpressionList
     Function Identifier InterpolateElement Literal OrderByElement QualifiedAsterisk QualifiedColumnsListMatcher
     QualifiedColumnsRegexpMatcher QueryParameter SampleRatio SelectIntersectExceptQuery SelectQuery SelectWithUnionQuery
-    SetQuery Subquery TableExpression TableIdentifier TableJoin TablesInSelectQuery TablesInSelectQueryElement
+    Subquery TableExpression TableIdentifier TableJoin TablesInSelectQuery TablesInSelectQueryElement
     WindowDefinition WindowListElement WithElement
 """)
 """Nodes of a syntax tree."""

@@ -3,8 +3,8 @@
 Three walls stand one behind the other; this is the first.
 
 1. The guard. ClickHouse's own parser writes the query in canonical form and as a syntax tree. The tree is checked
-   node by node against lists of what is allowed (`sql_allowed`), and the text written back from this very tree must
-   be the canonical form again, else the tree does not hold the whole query. What runs is that text.
+   node by node against lists of what is allowed (`sql_allowed`), and what runs is the text written back from this very
+   tree. It must be the canonical form again, but for redundant brackets: else the tree does not hold the whole query.
 2. The role: the connection holds no right but to read our database (`exporters.chdb_directory`).
 3. `readonly = 1` and limits: nothing can be changed, settings included, and every query ends.
 
@@ -48,6 +48,7 @@ _DESCRIBING: Final = re.compile(
 _DESCRIBED_QUERY: Final = re.compile(r"DESCRIBE TABLE \((?P<query>.+)\)(?: FORMAT (?P<format>\w+))?", re.DOTALL)
 
 _ASKED: Final = re.compile(r": In scope SELECT formatQuerySingleLine\(.*\)(?=\. \(\w+\)$)", re.DOTALL)
+_NO_BRACKETS: Final = str.maketrans({"(": None, ")": None})
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 
 
@@ -97,17 +98,18 @@ class SqlGuard:
         """
         canonical = _canonical(connection, query)
         described = _DESCRIBED_QUERY.fullmatch(canonical)
-        known = described or _DESCRIBING.fullmatch(canonical)
         if described:
-            self._check_tree(connection, described["query"], parameters)
-        if known:
-            return self._statement(canonical, known["format"] or "")
-        tree = self._check_tree(connection, canonical, parameters)
-        return self._statement(canonical, tree.get("format_ast", {}).get("name", ""))
+            _, text = self._check_tree(connection, described["query"], parameters)
+            return Statement(f"DESCRIBE TABLE ({text})", self.format_name(described["format"] or ""))
+        describing = _DESCRIBING.fullmatch(canonical)
+        if describing:
+            return self._statement(canonical, describing["format"] or "")
+        tree, text = self._check_tree(connection, canonical, parameters)
+        return self._statement(text, tree.get("format_ast", {}).get("name", ""))
 
-    def _statement(self, canonical: str, output_format: str) -> Statement:
+    def _statement(self, text: str, output_format: str) -> Statement:
         known = self.format_name(output_format)
-        return Statement(canonical.removesuffix(f" FORMAT {output_format}"), known)
+        return Statement(text.removesuffix(f" FORMAT {output_format}"), known)
 
     def format_name(self, name: str) -> str:
         """The engine's own spelling of an output format; empty for empty. Raises Refused for an unknown one."""
@@ -116,16 +118,19 @@ class SqlGuard:
         known: str = self._formats.get(name.lower(), "")
         return known
 
-    def _check_tree(self, connection: Any, canonical: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-        tree, written_back = _parsed(connection, canonical)
+    def _check_tree(self, connection: Any, canonical: str, parameters: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+        """The tree, and the text written back from it: that is what may run."""
+        tree, text = _parsed(connection, canonical)
         for node in _walk(tree):
             self._check_node(node, parameters)
-        if written_back != canonical:
+        if text.translate(_NO_BRACKETS) != canonical.translate(_NO_BRACKETS):  # the tree lacks redundant ones
             raise _denied("a query that cannot be checked in full")
-        return tree
+        return tree, text
 
     def _check_node(self, node: dict[str, Any], parameters: Mapping[str, str]) -> None:
         kind = node["type"]
+        if kind == "SetQuery":  # in a subquery the engine would apply them, whatever it forbids elsewhere
+            raise _denied("a SETTINGS clause")
         if kind not in NODES:
             raise _denied(kind)
         if kind == "Function" or "func_name" in node:
@@ -203,17 +208,18 @@ def _parsed(connection: Any, canonical: str) -> tuple[dict[str, Any], str]:
 
 
 def _walk(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node; not what is inside literals and settings, which are values."""
+    """Every node; not what is inside literals, and not the options of EXPLAIN, which are values."""
     waiting: list[Any] = [tree]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
             waiting.extend(value)
         elif isinstance(value, dict):
-            if "type" in value:
+            kind = value.get("type")
+            if kind:
                 yield value
-            if value.get("type") not in ("Literal", "SetQuery"):
-                waiting.extend(value.values())
+            if kind != "Literal":
+                waiting.extend(part for name, part in value.items() if (kind, name) != ("ExplainQuery", "settings"))
 
 
 def _ask(connection: Any, expressions: Sequence[str], query: str) -> list[str]:

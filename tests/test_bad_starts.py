@@ -71,15 +71,23 @@ def test_an_unwritable_directory_is_named(fresh: Service, name: str) -> None:
     assert path.is_file()
 
 
-def test_a_store_in_use_is_named(running: Service, fresh: Service) -> None:
-    """ChDB admits one process: a second service on the same store ends with exit code 3 and says which."""
-    path = running.directory / "chdb"
-    fresh.config["exporters"]["chdb"]["path"] = str(path)
-    fresh.launch()
-    assert wait_for_exit(fresh.process) == 3, fresh.log()
-    (message,) = _errors(fresh)
-    assert str(path) in message
-    assert running.is_ready()
+def test_a_store_in_use_is_waited_for(fresh: Service) -> None:
+    """ChDB admits one process: a second service says which store is taken, buffers meanwhile, then takes it over."""
+    with service() as holder:
+        holder.start()
+        path = str(holder.directory / "chdb")
+        fresh.config["exporters"]["chdb"]["path"] = path
+        fresh.launch()
+        wait_until(lambda: _log_says(fresh, "in use by another process", path))
+        wait_until(lambda: fresh.listens("http"))
+        assert post(fresh, to_protobuf(export(span()))).ok
+        assert holder.stop() == 0, holder.log()
+        fresh.wait_for_rows("1", 1)
+        assert fresh.stop() == 0, fresh.log()
+
+
+def _log_says(made: Service, *words: str) -> bool:
+    return any(all(word in str(line) for word in words) for line in made.log_lines())
 
 
 @pytest.mark.parametrize(("command", "code"), [("run", 3), ("validate", 1)])

@@ -148,7 +148,9 @@ def fresh() -> Iterator[Service]:
         pytest.param(90, 300_000, 2, id="90 kills", marks=pytest.mark.nightly),
     ],
 )
-def test_kill_at_random_moments(fresh: Service, kills: int, acknowledged: int, seed: int) -> None:
+def test_kill_at_random_moments(
+    fresh: Service, capsys: pytest.CaptureFixture[str], kills: int, acknowledged: int, seed: int
+) -> None:
     """Every acknowledged span is stored, none is visible twice, and nothing is stored that was not sent."""
     chance = random.Random(seed)
     load = _Load()
@@ -166,7 +168,8 @@ def test_kill_at_random_moments(fresh: Service, kills: int, acknowledged: int, s
         load.wait_for_acknowledged(acknowledged)
     fresh.wait_until_ready()
     figures = _check(fresh, load)
-    sys.stderr.write(f"\ncrash test: {kills} kills, {figures}\n")
+    with capsys.disabled():
+        sys.stdout.write(f"\ncrash test: {kills} kills, {figures}\n")
     assert fresh.stop() == 0, fresh.log()
     assert len(load.acknowledged) > 20_000
 

@@ -215,40 +215,41 @@ def test_no_wrapping_hides_an_attack(
     for wrap in wrappers:
         query = wrap(query)
 
-    with pytest.raises((Refused, RuntimeError)):
+    def run() -> None:
         checked = guard.check(reader, query, {})
         reader.query(checked.text, "Null")  # unknown tables and columns are the engine's to refuse
 
+    with pytest.raises((Refused, RuntimeError)):
+        run()
 
-_WORDS = [
-    *"SELECT FROM WHERE WITH AS UNION ALL INTO OUTFILE FORMAT SETTINGS EXPLAIN DESCRIBE SHOW TABLES LIKE IN".split(),
-    *"file ( ) ( ) , ; . * 'x' `x` \"x\" $$x$$ -- /* */ traces system default numbers 1 -> {x:String} [ ] : :: ' `".split(),
-]
+
+_WORDS = """
+    SELECT FROM WHERE WITH AS UNION ALL INTO OUTFILE FORMAT SETTINGS EXPLAIN DESCRIBE SHOW TABLES LIKE IN EXISTS
+    file ( ) ( ) , ; . * 'x' `x` "x" $$x$$ -- /* */ traces system default numbers 1 -> {x:String} [ ] : :: ' ` JSON
+"""
+_QUERIES = st.lists(st.sampled_from(_WORDS.split()) | st.text(string.printable, max_size=4), max_size=15)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    query=st.lists(st.sampled_from(_WORDS) | st.text(string.printable, max_size=4), max_size=15).map(" ".join)
-    | st.text(max_size=40)
-)
+@given(query=_QUERIES.map(" ".join) | st.text(max_size=40))
 def test_any_text_is_refused_or_canonical(reader: Any, guard: SqlGuard, query: str) -> None:
-    """Whatever is sent, the guard refuses it or gives text that it gives again, and that names no refused function."""
+    """Whatever is sent, the guard refuses it or gives text that it gives again, of a kind that only reads."""
     try:
         checked = guard.check(reader, query, {"x": "x"})
     except Refused:
         return
 
     assert guard.check(reader, checked.text, {"x": "x"}).text == checked.text
-    assert checked.text.split(" ")[0] in {"SELECT", "WITH", "EXPLAIN", "SHOW", "DESCRIBE", "EXISTS", "(SELECT"}
+    assert checked.text.split(" ")[0].lstrip("(") in {"SELECT", "WITH", "EXPLAIN", "SHOW", "DESCRIBE", "EXISTS"}
 
 
 @pytest.mark.parametrize("depth", [50, 500, 5_000])
-@pytest.mark.parametrize(("opening", "core", "closing"), [("(", "1", ")"), ("[", "1", "]"), ("(SELECT ", "1", ")")])
-def test_deep_nesting(reader: Any, guard: SqlGuard, depth: int, opening: str, core: str, closing: str) -> None:
+@pytest.mark.parametrize("brackets", ["()", "[]", "(SELECT )"])
+def test_deep_nesting(reader: Any, guard: SqlGuard, depth: int, brackets: str) -> None:
     """Deeply nested queries are checked or refused; the process goes on."""
     try:
-        guard.check(reader, f"SELECT {opening * depth}{core}{closing * depth}", {})
-    except Refused as refusal:
-        assert "Code: " in str(refusal)
+        guard.check(reader, f"SELECT {brackets[:-1] * depth}1{brackets[-1] * depth}", {})
+    except Refused:
+        assert depth > 50
 
     assert guard.check(reader, "SELECT 1", {}).text == "SELECT 1"

@@ -132,6 +132,11 @@ class Service:
             return requests.get(self.url("health") + "/ready", timeout=10).ok
         return False
 
+    def listens(self, name: str) -> bool:
+        """Whether someone listens on one of its ports."""
+        with socket.socket() as trying:
+            return trying.connect_ex(("127.0.0.1", self.ports[name])) == 0
+
     def sql(self, query: str) -> list[Row]:
         """Rows of a SELECT over the SQL endpoint; times as Unix nanoseconds, maps as dictionaries."""
         answer = requests.post(self.url("sql"), data=f"{query} FORMAT ArrowStream".encode(), timeout=120)
@@ -144,9 +149,9 @@ class Service:
         return value
 
     def wait_for_rows(self, condition: str, count: int, table: str = "observations") -> None:
-        """Until the store shows so many rows."""
-        query = f"SELECT toInt64(count()) AS n FROM {table} WHERE {condition}"
-        wait_until(lambda: self.value(query) >= count, 60)
+        """Until the store shows so many rows; it need not have been opened yet."""
+        query = f"SELECT count() >= {count} AS enough FROM {table} WHERE {condition}"
+        wait_until(lambda: self.listens("sql") and self.value(query), 60)
 
     def log(self) -> str:
         """The end of what all its processes said."""

@@ -1,4 +1,7 @@
-"""What a hostile client might ask the SQL interface; `{secret}` is a file it must not read, `{canary}` one not to write."""
+"""What a hostile client might ask the SQL interface.
+
+`{secret}` is a file that it must not read, `{canary}` one that it must not write, `{port}` one not to call.
+"""
 
 from typing import Final
 
@@ -199,7 +202,12 @@ WRITING: Final = [
     "SELECT 1 SETTINGS readonly = 0",
     "SELECT 1 SETTINGS max_execution_time = 0",
     "SELECT 1 SETTINGS max_memory_usage = 0",
+    "SELECT 1 FORMAT JSON SETTINGS max_threads = 1",
     "SELECT * FROM (SELECT 1 SETTINGS readonly = 0)",
+    "SELECT * FROM (SELECT 1 SETTINGS max_threads = 1)",
+    "SELECT 1 UNION ALL SELECT 1 SETTINGS max_threads = 1",
+    "WITH a AS (SELECT 1 SETTINGS max_memory_usage = 0) SELECT * FROM a",
+    "EXPLAIN SELECT 1 SETTINGS max_threads = 1",
     "SELECT sleep(1)",
     "SELECT sleepEachRow(1) FROM numbers(3)",
     "SELECT generateSerialID('x')",
@@ -233,6 +241,9 @@ ATTACKS: Final = [*READING_FILES, *CALLING_OUT, *WRITING, *READING_THE_PROCESS]
 HARMLESS: Final = [
     "SELECT 1",
     "select 1;",
+    "SELECT (1), ((1 + 2)) * 3, (((1, 2))).1 WHERE ((1 = 1)) AND (1 IN ((1), (2)))",
+    "(SELECT 1)",
+    "((SELECT 1) UNION ALL (SELECT 2)) LIMIT 1",
     "SELECT count() FROM observations",
     "SELECT * FROM traces WHERE project_id = 'default' AND id = 'x' ORDER BY timestamp DESC LIMIT 10",
     "WITH t AS (SELECT trace_id, sum(total_cost) AS cost FROM observations GROUP BY trace_id) SELECT * FROM t",
