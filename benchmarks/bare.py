@@ -39,9 +39,8 @@ def insert_rate(path: str, batches: list[Batch]) -> float:
 
 def measure() -> float:
     """Chat spans, blocks as the exporter's."""
-    from exporters.chdb_store import ChdbExporter
-
     from benchmarks.stages import mapped_batches
+    from exporters.chdb_store import ChdbExporter
 
     batches = [mapped_batches("chat", _BLOCK_ROWS, seed)[0] for seed in range(1, _BLOCKS + 1)]
     with tempfile.TemporaryDirectory() as directory:

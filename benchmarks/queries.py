@@ -7,13 +7,15 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import Figure, Report, percentile
 from benchmarks.stages import mapped_batches
 from config.models import ChdbExporterSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _ROWS: Final = int(os.environ.get("BENCH_QUERY_ROWS", "10000000"))
 _SEED_ROWS: Final = 8192
@@ -73,10 +75,7 @@ def _multiply(connection: Any) -> None:
     for table, ids in (("observation_rows", ("id", "parent_observation_id")), ("trace_rows", ())):
         _run(connection, f"CREATE TABLE {table}_seed AS {table}")
         _run(connection, f"INSERT INTO {table}_seed SELECT * FROM {table}")
-        columns = _run(
-            connection,
-            f"SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{table}' ORDER BY position",
-        ).split("\n")
+        columns = _run(connection, f"SELECT name FROM (DESCRIBE TABLE {table})").split("\n")
         expressions = ", ".join(_expression(table, column, ids, copies) for column in columns)
         for first in range(0, copies, _COPIES_AT_ONCE):
             count = min(_COPIES_AT_ONCE, copies - first)

@@ -22,6 +22,11 @@ _STORED_AT: Final = {
     "traces": "`stored_at` SimpleAggregateFunction(max, DateTime) DEFAULT now() CODEC(Delta(4), ZSTD(1))",
 }
 
+# A day that nothing more arrives for is merged to one part: reading it then costs no FINAL.
+_TABLE_SETTINGS: Final = (
+    "ttl_only_drop_parts = 1, min_age_to_force_merge_seconds = 3600, min_age_to_force_merge_on_partition_only = 1"
+)
+
 # A condition on the sorting key may be applied before rows are merged: copies agree on it.
 _TRACE_SETTINGS: Final = "SETTINGS optimize_move_to_prewhere_if_final = 1"
 # Copies of a span carry the same start_time, so they lie in the same partition and merging within partitions is enough:
@@ -117,9 +122,7 @@ def _create_table(table: Table, database: str, ttl_days: int) -> str:
             f"PARTITION BY {table.partition_by}",
             f"ORDER BY ({', '.join(table.order_by)})",
             *([f"TTL {_ttl(ttl_days)}"] if ttl_days else []),
-            # A day that nothing more arrives for is merged to one part: reading it then costs no FINAL.
-            "SETTINGS ttl_only_drop_parts = 1, min_age_to_force_merge_seconds = 3600,"
-            " min_age_to_force_merge_on_partition_only = 1",
+            f"SETTINGS {_TABLE_SETTINGS}",
             f"COMMENT {_quoted(table.doc)}",
         ]
     )

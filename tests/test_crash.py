@@ -67,6 +67,11 @@ class _Load:
             self.quota = quota
             self.changed.notify_all()
 
+    def back_off(self) -> None:
+        """As a sender does whose server is gone: do not hammer."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.ended, 0.02)
+
     def end(self) -> None:
         with self.changed:
             self.ended = True
@@ -105,7 +110,10 @@ def _deliver(load: _Load, made: Service, transport: str, body: bytes, chance: ra
     """Send until acknowledged, sometimes once more; False when given up, which a sender may do at any time."""
     acknowledged = False
     while not load.ended:
-        acknowledged = _attempt(made, transport, body) or acknowledged
+        answered = _attempt(made, transport, body)
+        acknowledged = acknowledged or answered
+        if not answered:
+            load.back_off()
         if chance.random() < (0.9 if acknowledged else 0.05):
             return acknowledged
     return acknowledged

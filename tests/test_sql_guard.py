@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from exporters.chdb_store import ChdbExporter
 from otlp_receiver.sql_guard import Refused, SqlGuard
 from otlp_receiver.sql_query import Question, Questions
+from otlp_receiver.sql_replies import error_code
 from pipelines.schema import TABLES
 from tests.support.chdb import answer, opened, value
 from tests.support.records import observations, scores, traces
@@ -241,6 +242,46 @@ def test_any_text_is_refused_or_canonical(reader: Any, guard: SqlGuard, query: s
 
     assert guard.check(reader, checked.text, {"x": "x"}).text == checked.text
     assert checked.text.split(" ")[0].lstrip("(") in {"SELECT", "WITH", "EXPLAIN", "SHOW", "DESCRIBE", "EXISTS"}
+
+
+_EXPRESSIONS = st.recursive(
+    st.sampled_from(["1", "-2", "3", "NULL", "0.5", "'7'::Int8", "toUInt8(9)"]),
+    lambda inner: st.one_of(
+        st.tuples(
+            inner, st.sampled_from(["+", "-", "*", "=", "<", ">=", "AND", "OR", "IS NOT DISTINCT FROM"]), inner
+        ).map(" ".join),
+        inner.map(lambda text: f"({text})"),
+        inner.map(lambda text: f"NOT {text}"),
+        inner.map(lambda text: f"-({text})"),
+        inner.map(lambda text: f"{text} IS NULL"),
+        st.tuples(inner, inner).map(lambda pair: f"{pair[0]} IN (({pair[1]}), 1)"),
+        st.tuples(inner, inner, inner).map(lambda three: f"({three[0]}) BETWEEN {three[1]} AND {three[2]}"),
+        st.tuples(inner, inner, inner).map(lambda three: "CASE WHEN {} THEN {} ELSE {} END".format(*three)),
+        st.tuples(inner, inner).map(lambda pair: "[{}, {}][1]".format(*pair)),
+        st.tuples(inner, inner).map(lambda pair: "({}, {}).2".format(*pair)),
+        inner.map(lambda text: f"(SELECT {text})"),
+        inner.map(lambda text: f"arrayMap(x -> x + {text}, [1])[1]"),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(expression=_EXPRESSIONS)
+def test_what_runs_means_what_was_asked(reader: Any, guard: SqlGuard, expression: str) -> None:
+    """The text that runs instead gives the same answer, or the same kind of error, as the query would."""
+    query = f"SELECT ({expression}) AS a, toTypeName(a)"
+
+    asked = _outcome(lambda: reader.query(query, "TSV"))
+    assert _outcome(lambda: reader.query(guard.check(reader, query, {}).text, "TSV")) == asked
+
+
+def _outcome(run: Callable[[], Any]) -> bytes | int:
+    try:
+        answered: bytes = run().bytes()
+    except (Refused, RuntimeError) as error:
+        return error_code(str(error))
+    return answered
 
 
 @pytest.mark.parametrize("depth", [50, 500, 5_000])

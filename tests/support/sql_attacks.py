@@ -243,7 +243,7 @@ HARMLESS: Final = [
     "select 1;",
     "SELECT (1), ((1 + 2)) * 3, (((1, 2))).1 WHERE ((1 = 1)) AND (1 IN ((1), (2)))",
     "(SELECT 1)",
-    "((SELECT 1) UNION ALL (SELECT 2)) LIMIT 1",
+    "((SELECT 1) UNION ALL (SELECT 2)) UNION ALL SELECT 3",
     "SELECT count() FROM observations",
     "SELECT * FROM traces WHERE project_id = 'default' AND id = 'x' ORDER BY timestamp DESC LIMIT 10",
     "WITH t AS (SELECT trace_id, sum(total_cost) AS cost FROM observations GROUP BY trace_id) SELECT * FROM t",
