@@ -145,7 +145,7 @@ def test_a_full_buffer_refuses_and_recovers(fresh: Service) -> None:
     try:
         acknowledged = _fill(fresh)
         _assert_unavailable(fresh)
-        assert not fresh.is_ready()
+        wait_until(lambda: not fresh.is_ready())
     finally:
         export_half.resume()
     wait_until(lambda: post(fresh, _body(len(acknowledged))).ok, 60)

@@ -174,6 +174,7 @@ def test_kill_at_random_moments(
             _kill_after(fresh, load, role, (number + chance.random()) * acknowledged / kills)
         load.allow(acknowledged)
         load.wait_for_acknowledged(acknowledged)
+    wait_until(lambda: fresh.listens("sql"), 60)
     fresh.wait_until_ready()
     figures = _check(fresh, load)
     with capsys.disabled():
@@ -194,6 +195,7 @@ def _kill_after(made: Service, load: _Load, role: Role, count: float) -> None:
     while (victim := made.child(role)) is None:
         wait_until(lambda: made.child(role), 60)
     victim.kill()
+    victim.wait(10)
 
 
 def _check(made: Service, load: _Load) -> str:
