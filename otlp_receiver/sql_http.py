@@ -20,10 +20,11 @@ import structlog
 from aiohttp import web
 
 from config.models import SqlHttpSettings
+from exporters.clickhouse_errors import error_code
 from otlp_receiver.sockets import address, bind
 from otlp_receiver.sql_guard import Refused
 from otlp_receiver.sql_query import Answer, Question, Questions, Summary
-from otlp_receiver.sql_replies import content_type, error_code, error_text, late_error, status_of
+from otlp_receiver.sql_replies import content_type, error_text, late_error, status_of
 from pipelines.errors import Retryable
 
 _MOST_WAITING: Final = 64
@@ -31,6 +32,7 @@ _BODY_SECONDS: Final = 30.0
 _DATABASES: Final = ("", "otel", "default")
 _GREETINGS: Final = ("/ping", "/replicas_status")
 _TRUE: Final = ("1", "true")
+_BODY_ENCODINGS: Final = ("identity", "gzip", "deflate")
 
 _log = structlog.get_logger("sql")
 _Value = TypeVar("_Value")
@@ -128,16 +130,17 @@ class SqlHttpServer:
         """An answer that cannot be finished is cut off, so that nobody takes it for a whole one."""
         tag = response.headers["X-ClickHouse-Exception-Tag"] = secrets.token_hex(8)
         await response.prepare(request)
+        end = asyncio.get_running_loop().time() + self._answer_seconds
         try:
-            async with asyncio.timeout(self._answer_seconds):
-                while piece := await self._in_thread(answer.next_piece):
+            while piece := await self._in_thread(answer.next_piece):
+                async with asyncio.timeout_at(end):  # the engine watches its own time, this is the client's
                     await response.write(piece)
-                await response.write_eof()
+            await response.write_eof()
         except (RuntimeError, TimeoutError) as error:
             text = error_text(error) or "Code: 209. DB::Exception: The client reads too slowly. (SOCKET_TIMEOUT)"
             if isinstance(error, RuntimeError):
                 await response.write(late_error(text, tag))
-            _log.info("An answer was cut off.", reason=text[:500])
+            _log.info("An answer was cut off.", code=error_code(text))
             if request.transport is not None:
                 request.transport.close()
 
@@ -166,6 +169,9 @@ async def _question(request: web.BaseRequest) -> Question:
 async def _body(request: web.BaseRequest) -> str:
     if request.content_type.startswith("multipart/"):
         raise Refused("Code: 48. DB::Exception: Forms and external tables are not supported. (NOT_IMPLEMENTED)")
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in _BODY_ENCODINGS:
+        raise Refused(f"Code: 48. DB::Exception: Content-Encoding {encoding} is not supported. (NOT_IMPLEMENTED)")
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             return (await request.read()).decode()

@@ -88,17 +88,20 @@ class Answer:
         self.format = output_format
         self.summary = summary
         self._connection = connection
+        self._in_use = threading.Lock()  # whoever is told to stop may close while another thread still fetches
         self._pieces = iter(pieces)
         self._first: Piece = next(self._pieces, b"")  # what fails at once fails before a reply has begun
 
     def next_piece(self) -> Piece:
         """Wait for the next piece, empty at the end. Raises RuntimeError when the query fails."""
-        piece, self._first = self._first, b""
-        return piece or next(self._pieces, b"")
+        with self._in_use:
+            piece, self._first = self._first, b""
+            return piece or next(self._pieces, b"")
 
     def close(self) -> None:
         """End the query."""
-        self._connection.close()
+        with self._in_use:
+            self._connection.close()
 
 
 class Questions:

@@ -6,7 +6,8 @@ Statuses: https://github.com/ClickHouse/ClickHouse/blob/master/src/Server/HTTP/e
 import re
 from typing import Final
 
-_CODE: Final = re.compile(r"Code: (\d+)\.")
+from exporters.clickhouse_errors import error_code
+
 _REPEATED: Final = re.compile(r"(Code: \d+\. DB::\w*Exception: )\1+")
 
 _STATUSES: Final[dict[int, tuple[int, ...]]] = {
@@ -45,12 +46,6 @@ def error_text(error: Exception) -> str:
     """What is told to the client."""
     text = str(error).removeprefix("Streaming query failed: ")
     return _REPEATED.sub(r"\1", text)
-
-
-def error_code(text: str) -> int:
-    """ClickHouse's code in an error text, 0 when there is none."""
-    found = _CODE.search(text)
-    return int(found[1]) if found else 0
 
 
 def status_of(text: str) -> int:

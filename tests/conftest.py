@@ -1,11 +1,18 @@
 """What tests of several files share: one running service, and its log beside a failed test."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.service import Service, service
+
+# A push is judged by the same examples each time; new ones are looked for at every desk, where HYPOTHESIS finds them.
+settings.register_profile("ci", derandomize=True)
+if "CI" in os.environ:
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from otlp_receiver.cli.main import app
 from otlp_receiver.cli.output import program
 from tests.support.otlp import Span, export, span, to_protobuf
 from tests.support.service import Service, service
+from tests.support.waiting import wait_until
 
 _SAMPLES = 60
 _DAY_NS = 86_400 * 10**9
@@ -38,6 +39,7 @@ def running() -> Iterator[Service]:
         odd = [*_odd_spans(), *_twins(), _old_span()]
         _post(one, *odd)
         one.wait_for_rows("true", int(spans.replace(",", "")) + len(odd))
+        wait_until(lambda: len(_ids(one)) == _SAMPLES + len((_ODD_TRACE, *_TWIN_TRACES, _OLD_TRACE)))
         yield one
 
 

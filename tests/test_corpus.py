@@ -62,9 +62,11 @@ def stored(running: Service, answers: dict[str, tuple[int, bytes]]) -> dict[Key,
     """Every row of the store that has a recorded trace id."""
     sent = list(_sent_spans())
     assert len(answers) == len(_RECORDINGS)
-    traces = ", ".join(f"'{trace_id}'" for trace_id in sorted({span.trace_id for *_, span in sent}))
-    condition = f"trace_id IN ({traces})"
+    trace_ids = {span.trace_id for *_, span in sent}
+    distinct = ", ".join(f"'{trace_id}'" for trace_id in sorted(trace_ids))
+    condition = f"trace_id IN ({distinct})"
     running.wait_for_rows(condition, len(sent))
+    running.wait_for_rows(f"id IN ({distinct})", len(trace_ids), "traces")  # inserted after the observations
     rows = running.sql(f"SELECT * FROM observations WHERE {condition}")
     assert len(rows) == len(sent)
     return {(row["trace_id"], row["id"]): row for row in rows}

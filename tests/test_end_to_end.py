@@ -121,9 +121,11 @@ def test_what_the_sdk_sends_is_what_the_store_holds(running: Service, how: str) 
 
 
 def _stored(service: Service, *trace_ids: str) -> list[Row]:
-    """All rows of traces, once there is one for each."""
-    condition = " OR ".join(f"trace_id = '{trace_id}'" for trace_id in set(trace_ids))
+    """All rows of traces, once there is one for each, and their records."""
+    distinct = ", ".join(f"'{trace_id}'" for trace_id in sorted(set(trace_ids)))
+    condition = f"trace_id IN ({distinct})"
     service.wait_for_rows(condition, len(trace_ids))
+    service.wait_for_rows(f"id IN ({distinct})", len(set(trace_ids)), "traces")  # inserted after the observations
     return service.sql(f"SELECT * FROM observations WHERE {condition} ORDER BY start_time, id")
 
 

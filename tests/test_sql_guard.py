@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporters.chdb_store import ChdbExporter
+from exporters.clickhouse_errors import error_code
 from otlp_receiver.sql_guard import Refused, SqlGuard
 from otlp_receiver.sql_query import Question, Questions
-from otlp_receiver.sql_replies import error_code
 from pipelines.schema import TABLES
 from tests.support.chdb import answer, opened, value
 from tests.support.records import observations, scores, traces

@@ -5,7 +5,6 @@ import gzip
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +190,7 @@ class TestErrors:
             ("SELECT 1 FORMAT NoFormat", 404, 73, "Unknown format NoFormat"),
             ("SELECT toUInt8('x')", 400, 6, "Cannot parse"),
             ("INSERT INTO scores (id) VALUES ('x')", 403, 164, "readonly"),
+            ("INSERT INTO scores (id) FORMAT TSV\nx\ny\n", 403, 164, "readonly"),
             ("SELECT file('/etc/passwd')", 403, 497, "the function file"),
             ("SELECT {x:String}", 500, 456, "`x`"),
         ],
@@ -314,10 +314,10 @@ class TestClient:
         with pytest.raises(DatabaseError, match="UNKNOWN_TABLE"):
             client.query("SELECT * FROM nowhere")
         with pytest.raises(StreamFailureError, match="THROW_IF"):
-            client.query(_FAILS_LATE)
+            len(client.query(_FAILS_LATE).result_rows)
         with pytest.raises(ProgrammingError, match="readonly"):
             client.query("SELECT 1", settings={"max_threads": 1})
-        with pytest.raises(DatabaseError, match="READONLY"):
+        with pytest.raises(DatabaseError, match="not supported"):
             client.insert("score_rows", [["x"]], column_names=["id"])
 
 
@@ -374,9 +374,9 @@ class TestLoad:
 
     def test_nothing_is_left_behind(self, store: ChdbExporter) -> None:
         """Every question has a connection of its own, closed at the end, however it ended."""
-        with sql_server(_Counting(store)) as server:
+        counted = _Counting(store)
+        with sql_server(counted) as server:
             url = f"http://{server.endpoints[0]}/"
-            counted = server._questions._connect.__self__  # type: ignore[attr-defined] # the bound method of the store
             for query in ("SELECT 1", "SELEC", "SELECT * FROM nowhere", "SELECT file('x')", "SELECT 1 FORMAT JSON"):
                 requests.post(url, query, timeout=20)
 
@@ -427,24 +427,18 @@ class TestLife:
         assert (response.status_code, response.text) == (503, "the embedded store is not open\n")
 
     def test_shutdown_lets_answers_end(self, store: ChdbExporter) -> None:
-        """An answer that has begun is finished before the server is gone; then the port is free."""
-        started = threading.Event()
+        """An answer that is being made is finished before the server is gone; then the port is free."""
         texts: list[str] = []
 
         def ask(url: str) -> None:
-            with requests.post(url, "SELECT sum(number) FROM numbers(100000000)", timeout=30) as response:
-                texts.append(response.text)
+            texts.append(requests.post(url, "SELECT sum(number) FROM numbers(300000000)", timeout=30).text)
 
         with sql_server(store) as server:
-            call = call_in_thread(lambda: ask(f"http://{server.endpoints[0]}/"))
-            wait_until(lambda: server._slots._value == 3 or started.is_set())
+            host, _, port = server.endpoints[0].rpartition(":")
+            call = call_in_thread(lambda: ask(f"http://{host}:{port}/"))
+            wait_until(lambda: server._slots._value < 4)
         call.join()
 
-        assert texts == ["4999999950000000\n"]
-        with socket.create_server(tuple(_address(server.endpoints[0]))):  # type: ignore[arg-type] # a pair
+        assert texts == ["44999999850000000\n"]
+        with socket.create_server((host, int(port))):
             pass
-
-
-def _address(endpoint: str) -> list[Any]:
-    host, _, port = endpoint.rpartition(":")
-    return [host, int(port)]

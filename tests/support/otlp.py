@@ -198,7 +198,7 @@ class _JsonWriter:
         """Keys are given in snake_case; defaults may stay away or be null, and unknown fields may stand between."""
         result: dict[str, Any] = {}
         for name, value in fields.items():
-            if value in ("", 0, "0", []) and self._maybe():
+            if (value in ("", 0, []) or (value == "0" and name.endswith("_nano"))) and self._maybe():
                 if self._maybe():
                     result[self._key(name)] = None
                 continue
