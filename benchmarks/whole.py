@@ -13,7 +13,7 @@ from benchmarks.measure import Figure, Report, percentile
 from benchmarks.service import Service, running_service, send
 
 _SECONDS: Final = 10.0
-_CONNECTIONS: Final = 4
+_CONNECTIONS: Final = 8
 
 
 def _http(service: Service, shape: str, spans: int, rate: float = 0.0) -> Job:

@@ -22,7 +22,8 @@ ROOTS: Final = names("SelectWithUnionQuery ExplainQuery")
 """Those that may be a whole query."""
 
 TABLE_FUNCTIONS: Final = names("""
-    generaterandom generateseries generate_series null numbers numbers_mt values view viewexplain zeros zeros_mt
+    generaterandom generateseries generate_series null numbers numbers_mt sqlstandardvalues values view viewexplain
+    zeros zeros_mt
 """)
 """In lower case; all others read files, the network or the process."""
 

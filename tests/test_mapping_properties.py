@@ -16,7 +16,7 @@ from tests.support.otlp import START_NS, Event, Export, Span, Value, export, to_
 from tests.support.span_tables import kind_and_text, request
 from tests.support.strategies import exports, genai_attributes, spans
 
-_calm = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _KEYS = {
     key
     for convention in load_conventions()

@@ -8,6 +8,7 @@ integers in decimal, doubles in their shortest round-trip form, bytes in base64,
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -105,6 +106,12 @@ class SpanTable:
     scope_attributes: pa.RecordBatch
 
 
+@cache
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """No rows: most requests have no events, no links and no scope attributes."""
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
 def text_array(values: Sequence[bytes | str]) -> pa.StringArray:
     """Arrow text of UTF-8 bytes and strings; what is not UTF-8 becomes U+FFFD, never an error."""
     array = pa.array(values, pa.binary())
@@ -159,6 +166,8 @@ class AttributeColumns:
 
     def finish(self) -> pa.RecordBatch:
         """The table so far."""
+        if not self.keys:
+            return empty_batch(ATTRIBUTES)
         owners = np.repeat(np.arange(len(self.counts), dtype=np.int32), np.asarray(self.counts, dtype=np.int64))
         keys = pa.DictionaryArray.from_arrays(pa.array(self.keys, pa.int32()), text_array(list(self.codes)))
         columns = [pa.array(owners), keys, pa.array(self.types, pa.uint8()), text_array(self.values)]
@@ -180,7 +189,9 @@ class Columns:
 
     def finish(self) -> pa.RecordBatch:
         """The table so far."""
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.schema)
+        if not self.rows:
+            return empty_batch(self.schema)
+        columns = zip(*self.rows, strict=True)
         arrays = [
             text_array(column) if pa.types.is_string(field.type) else pa.array(column, field.type)
             for field, column in zip(self.schema, columns, strict=True)

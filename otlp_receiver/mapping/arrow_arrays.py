@@ -28,10 +28,17 @@ def text_map(owners: npt.NDArray[Any], keys: pa.Array, values: pa.Array, count: 
 
 def attribute_map(attributes: pa.RecordBatch, count: int, keep: Mask | None = None) -> pa.MapArray:
     """A text map per owner from an attribute table, or from the rows of it to keep."""
+    if not attributes.num_rows:
+        return empty_lists(TEXT_MAP, count)
     if keep is not None:
         attributes = attributes.filter(pa.array(keep))
     owners = attributes.column("owner").to_numpy()
     return text_map(owners, attributes.column("key").cast(pa.string()), attributes.column("value"), count)
+
+
+def empty_lists(kind: pa.DataType, count: int) -> pa.Array:
+    """Empty lists or maps."""
+    return pa.array([[]], kind).take(pa.array(np.zeros(count, np.int32)))
 
 
 def take_text(values: pa.StringArray, rows: Indices) -> pa.StringArray:

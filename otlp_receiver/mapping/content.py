@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from config.conventions import MessageEvent
 from otlp_receiver.decode.span_table import SpanTable
-from otlp_receiver.mapping.arrow_arrays import Mask, first_text, has_text
+from otlp_receiver.mapping.arrow_arrays import Mask, empty_lists, first_text, has_text
 from otlp_receiver.mapping.messages import (
     Message,
     canonical_message,
@@ -150,13 +150,15 @@ def _texts(messages: dict[int, list[Message]], count: int) -> pa.StringArray:
 
 def _calls_array(calls: Calls, count: int) -> pa.ListArray:
     if not any(calls.values()):
-        return pa.ListArray.from_arrays(pa.array([0] * (count + 1), pa.int32()), pa.array([], TOOL_CALLS.value_type))
+        return empty_lists(TOOL_CALLS, count)
     return pa.array([calls.get(span, []) for span in range(count)], TOOL_CALLS)
 
 
 def _event_messages(plan: Plan, table: SpanTable) -> dict[str, dict[int, list[Message]]]:
     """Messages that came as one span event each, by half and span."""
     found: dict[str, dict[int, list[Message]]] = {"input": {}, "output": {}}
+    if not table.events.num_rows:
+        return found
     names = table.events.column("name").dictionary_encode()
     meanings = {
         code: meaning

@@ -13,6 +13,7 @@ from otlp_receiver.decode.span_table import SpanTable
 from otlp_receiver.mapping.arrow_arrays import (
     attribute_map,
     chosen,
+    empty_lists,
     first_text,
     has_text,
     offsets,
@@ -226,6 +227,8 @@ def _structs(owners: npt.NDArray[Any], count: int, kind: pa.ListType, fields: li
 
 def _events(table: SpanTable) -> pa.ListArray:
     events = table.events
+    if not events.num_rows:
+        return empty_lists(EVENTS, table.spans.num_rows)
     fields = [
         time_array(events.column("time_unix_nano")),
         events.column("name"),
@@ -236,6 +239,8 @@ def _events(table: SpanTable) -> pa.ListArray:
 
 def _links(table: SpanTable) -> pa.ListArray:
     links = table.links
+    if not links.num_rows:
+        return empty_lists(LINKS, table.spans.num_rows)
     fields = [links.column(name) for name in ("trace_id", "span_id", "trace_state")]
     fields.append(attribute_map(table.link_attributes, links.num_rows))
     return _structs(links.column("span").to_numpy(), table.spans.num_rows, LINKS, fields)

@@ -106,7 +106,14 @@ class Resolution:
     resource_values: pa.StringArray
     resource_of_span: npt.NDArray[Any]
     shown: Mask
-    _resource_texts: dict[str, pa.StringArray] = field(default_factory=dict)
+    _filled: frozenset[int] = field(init=False)
+    _no_text: pa.StringArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Most fields are in no span of a batch: they share one empty column.
+        filled = (self.winners >= 0).any(axis=0) | (self.resource_winners >= 0).any(axis=0)
+        self._filled = frozenset(np.flatnonzero(filled).tolist())
+        self._no_text = pa.repeat("", self.spans)
 
     @property
     def spans(self) -> int:
@@ -123,6 +130,8 @@ class Resolution:
 
     def text(self, name: str) -> pa.StringArray:
         """A field's text per span, empty for none; the span's own attribute beats the resource's. Not yet shown."""
+        if FIELD_INDEX[name] not in self._filled:
+            return self._no_text
         own = take_text(self.candidates.values, self.rows(name))
         inherited = self.resource_winners[:, FIELD_INDEX[name]]
         if not (inherited >= 0).any():
@@ -131,7 +140,8 @@ class Resolution:
 
     def shown_text(self, name: str) -> pa.StringArray:
         """A field's text per span, for a column that shows it as it is."""
-        self.show(self.rows(name))
+        if FIELD_INDEX[name] in self._filled:
+            self.show(self.rows(name))
         return self.text(name)
 
     def show_copies(self) -> None:

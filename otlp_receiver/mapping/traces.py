@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otlp_receiver.mapping.arrow_arrays import Indices, chosen, has_text
+from otlp_receiver.mapping.arrow_arrays import Indices, chosen, empty_lists, has_text
 from pipelines.schema import NO_VALUE_RANK, RANKED, RANKED_ENTRIES, TEXTS, TIME, TRACES
 
 EXPLICIT_RANK, ROOT_RANK, OTHER_RANK = 0, 1, 2
@@ -40,7 +40,10 @@ class _Groups:
 
     def ranked(self, values: pa.StringArray, ranks: Ranks) -> pa.StructArray:
         """A RANKED value per trace."""
-        rows = self.best(ranks, has_text(values))
+        present = has_text(values)
+        if not present.any():
+            return _no_values(len(self.first))
+        rows = self.best(ranks, present)
         missing = rows < 0
         index = pa.array(np.maximum(rows, 0))
         fields = [
@@ -50,6 +53,11 @@ class _Groups:
             chosen(missing, pa.repeat("", len(rows)), values.take(index)),
         ]
         return pa.StructArray.from_arrays(fields, fields=list(RANKED))
+
+
+def _no_values(count: int) -> pa.StructArray:
+    one = pa.array([{"rank": NO_VALUE_RANK, "time": 0, "span": "", "value": ""}], RANKED)
+    return one.take(pa.array(np.zeros(count, np.int32)))
 
 
 def _group(observations: pa.RecordBatch) -> tuple[Indices, Indices]:
@@ -76,9 +84,9 @@ def trace_rows(observations: pa.RecordBatch) -> pa.RecordBatch:
         "timestamp": _extreme(groups, groups.starts, np.minimum, np.iinfo(np.int64).max),
         "end_time": _extreme(groups, observations.column("end_time").cast(pa.int64()).to_numpy(), np.maximum, 0),
         "name": _trace_names(groups, observations, ranks),
-        "public": groups.ranked(pa.repeat("", observations.num_rows), ranks),
+        "public": _no_values(len(groups.first)),
         "tags": _tags(groups, observations),
-        "metadata": pa.array([[] for _ in range(len(groups.first))], RANKED_ENTRIES),
+        "metadata": empty_lists(RANKED_ENTRIES, len(groups.first)),
     }
     columns |= {name: groups.ranked(observations.column(name), ranks) for name in _TEXT_COLUMNS}
     return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
