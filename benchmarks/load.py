@@ -19,6 +19,7 @@ from benchmarks.payloads import Generator
 
 _METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _TEMPLATES: Final = 8
+_STREAMS_PER_CHANNEL: Final = 16
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,12 @@ class _Grpc:
         return True
 
 
-async def _sender(job: Job, client: "_Http | _Grpc", templates: list[FreshIds], until: float, result: Result) -> None:
-    number = 0
+async def _sender(
+    job: Job, client: "_Http | _Grpc", templates: list[FreshIds], *, until: float, result: Result, place: int
+) -> None:
+    number = place
     pause_seconds = job.connections / job.rate if job.rate else 0.0
-    due = time.perf_counter()
+    due = time.perf_counter() + pause_seconds * place / job.connections  # evenly spread, not in volleys
     while time.perf_counter() < until:
         body = templates[number % len(templates)].next()
         number += 1
@@ -105,15 +108,27 @@ async def _sender(job: Job, client: "_Http | _Grpc", templates: list[FreshIds], 
         result.body_bytes += len(body)
 
 
+def _clients(job: Job) -> "list[_Http | _Grpc]":
+    """HTTP/1.1 needs a connection for every request in flight; gRPC carries many on one."""
+    if job.transport == "http":
+        return [_Http(job.endpoint) for _ in range(job.connections)]
+    channels = [_Grpc(job.endpoint) for _ in range(max(1, job.connections // _STREAMS_PER_CHANNEL))]
+    return [channels[number % len(channels)] for number in range(job.connections)]
+
+
 async def run(job: Job) -> Result:
     """Send until the time is up."""
     generator = Generator(job.seed)
     kinds = _TEMPLATES if job.spans > 1 else _TEMPLATES * 16
     templates = [FreshIds(generator.request(job.shape, job.spans), number) for number in range(kinds)]
     result = Result()
-    clients = [_Http(job.endpoint) if job.transport == "http" else _Grpc(job.endpoint) for _ in range(job.connections)]
+    clients = _clients(job)
     began = time.perf_counter()
-    await asyncio.gather(*(_sender(job, client, templates, began + job.seconds, result) for client in clients))
+    until = began + job.seconds
+    senders = (
+        _sender(job, client, templates, until=until, result=result, place=place) for place, client in enumerate(clients)
+    )
+    await asyncio.gather(*senders)
     result.seconds = time.perf_counter() - began
     result.acknowledged_spans = result.acknowledged_requests * job.spans
     return result

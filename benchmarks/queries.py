@@ -27,6 +27,7 @@ _COPIES_AT_ONCE: Final = 16
 _COPY: Final = """
 INSERT INTO {table} ({columns})
 SELECT {expressions} FROM {table}_seed CROSS JOIN (SELECT number AS copy FROM numbers({first}, {count})) AS copies
+SETTINGS max_insert_threads = 2
 """
 _TRACE_ID: Final = "lower(hex(sipHash128({column}, copy)))"
 _SPAN_ID: Final = "lower(hex(sipHash64({column}, copy)))"

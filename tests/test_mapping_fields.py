@@ -220,6 +220,13 @@ def test_what_no_column_shows_is_in_metadata(value: Any, text: str) -> None:
     assert observation(span({"app.own": value}))["metadata"] == {"app.own": text}
 
 
+def test_indexed_attributes_cost_nothing() -> None:
+    """Keys of other dialects, an index of a thousand million among them, are kept as they are."""
+    sent = {"gen_ai.prompt.0.content": "a", "gen_ai.prompt.999999999.role": "user", "llm.input_messages.0.x": "b"}
+    row = observation(span(sent))
+    assert (row["metadata"], row["input"], row["output"]) == (sent, "", "")
+
+
 @pytest.mark.parametrize(
     ("code", "message", "level", "status", "stored"),
     [

@@ -114,9 +114,8 @@ def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
 
 def text_array(values: Sequence[bytes | str]) -> pa.StringArray:
     """Arrow text of UTF-8 bytes and strings; what is not UTF-8 becomes U+FFFD, never an error."""
-    array = pa.array(values, pa.binary())
     try:
-        return array.cast(pa.string())
+        return pa.array(values, pa.string())
     except pa.ArrowInvalid:
         return pa.array([_replace_invalid(value) for value in values], pa.string())
 

@@ -72,8 +72,14 @@ class Service:
         file = self.directory / "receiver.yaml"
         file.write_text(json.dumps(self.config))  # JSON is YAML
         command = [sys.executable, "-m", "otlp_receiver", "run", "--config", str(file), *arguments]
+        own_place = {
+            **os.environ,
+            "TMPDIR": str(self.directory),
+        }  # what it leaves behind when killed goes with the rest
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, cwd=_ROOT, env=own_place, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         return self._process
 
     def start(self, *arguments: str) -> None:
