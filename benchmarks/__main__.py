@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Report, versions
-from benchmarks.queries import queries_stage
+from benchmarks.queries import queries_stage, storage_stage
 from benchmarks.stages import append_stage, decode_stage, export_stage, map_stage
 from benchmarks.whole import ingest_stage, socket_stage
 
@@ -17,6 +17,7 @@ STAGES: Final[dict[str, Callable[[Report], None]]] = {
     "export": export_stage,
     "ingest": ingest_stage,
     "sockets": socket_stage,
+    "storage": storage_stage,
     "queries": queries_stage,
 }
 

@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 SHAPES: Final = ("small", "chat", "large")
 _PROMPT_WORDS: Final = {"chat": 160, "large": 2600}
-_ANSWER_WORDS: Final = {"chat": 70, "large": 700}
+_ANSWER_WORDS: Final = {"chat": 70, "large": 700, "agent": 40}
 _MODELS: Final = ("gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5", "gemini-2.5-flash")
 
 
@@ -22,6 +22,9 @@ class Generator:
         self._random = random.Random(seed)
         letters = "etaoinshrdlucmfwypvbgkjqxz"
         self._words = ["".join(self._random.choices(letters, k=self._random.randint(2, 9))) for _ in range(4000)]
+        self._history: list[dict[str, object]] = []
+        instructions = self._text(400)
+        self._instructions = {"role": "system", "parts": [{"type": "text", "content": instructions}]}
 
     def request(self, shape: str, spans: int) -> bytes:
         """One serialized export request of `spans` spans, eight to a trace."""
@@ -36,6 +39,7 @@ class Generator:
         for index in range(spans):
             if index % 8 == 0:
                 trace_id, parent_id = self._random.randbytes(16), b""
+                self._history.clear()
             span = self._span(shape, trace_id, parent_id)
             parent_id = parent_id or span.span_id
             scope_spans.spans.append(span)
@@ -61,7 +65,8 @@ class Generator:
     def _add_chat(self, span: Span, shape: str) -> None:
         model = self._random.choice(_MODELS)
         tokens_in, tokens_out = self._random.randrange(100, 3000), self._random.randrange(10, 500)
-        prompt, answer = self._text(_PROMPT_WORDS[shape]), self._text(_ANSWER_WORDS[shape])
+        answer = self._text(_ANSWER_WORDS[shape])
+        asked = self._conversation(answer) if shape == "agent" else _messages("user", self._text(_PROMPT_WORDS[shape]))
         span.name = f"chat {model}"
         span.attributes.extend(
             [
@@ -84,10 +89,17 @@ class Generator:
                     key="gen_ai.response.finish_reasons",
                     value=AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="stop")])),
                 ),
-                _text("gen_ai.input.messages", _messages("user", prompt)),
+                _text("gen_ai.input.messages", asked),
                 _text("gen_ai.output.messages", _messages("assistant", answer)),
             ]
         )
+
+    def _conversation(self, answer: str) -> str:
+        """What an agent sends again with every step: its instructions, and all that was said so far."""
+        self._history.append({"role": "user", "parts": [{"type": "text", "content": self._text(30)}]})
+        asked = orjson.dumps([self._instructions, *self._history]).decode()
+        self._history.append({"role": "assistant", "parts": [{"type": "text", "content": answer}]})
+        return asked
 
     def _text(self, words: int) -> str:
         return " ".join(self._random.choices(self._words, k=words))

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import Figure, Report, percentile
-from benchmarks.stages import mapped_batches
+from benchmarks.payloads import Generator
+from benchmarks.stages import map_requests, mapped_batches
 from config.models import ChdbExporterSettings
+from pipelines.ingest import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +59,28 @@ def queries_stage(report: Report) -> None:
             exporter.close()
 
 
+def storage_stage(report: Report) -> None:
+    """Bytes on disk against OTLP bytes received: agents that send their instructions and history with every step."""
+    from exporters.chdb_store import ChdbExporter
+
+    with tempfile.TemporaryDirectory() as directory:
+        exporter = ChdbExporter("chdb", ChdbExporterSettings(path=f"{directory}/chdb", ttl_days=0))
+        exporter.open()
+        try:
+            received_bytes = 0
+            for seed in range(1, 9):
+                body = Generator(seed).request("agent", 4096)
+                received_bytes += len(body)
+                for batch in map_requests([Request(body, "protobuf", "default", time.time_ns())]):
+                    exporter.export(batch)
+            sql = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()"
+            ratio = received_bytes / int(_run(_connection(exporter), sql))
+        finally:
+            exporter.close()
+    beside = f"{received_bytes / 1e6:,.0f} MB of OTLP in 32,768 spans"
+    report.add("storage", Figure("agents, eight steps a trace: stored size", f"1:{ratio:.1f}", beside, "1:10"))
+
+
 def _connection(exporter: Any) -> Any:
     import chdb
 
@@ -76,7 +100,8 @@ def _multiply(connection: Any) -> None:
     for table, ids in (("observation_rows", ("id", "parent_observation_id")), ("trace_rows", ())):
         _run(connection, f"CREATE TABLE {table}_seed AS {table}")
         _run(connection, f"INSERT INTO {table}_seed SELECT * FROM {table}")
-        columns = _run(connection, f"SELECT name FROM (DESCRIBE TABLE {table})").split("\n")
+        where = f"database = currentDatabase() AND table = '{table}'"
+        columns = _run(connection, f"SELECT name FROM system.columns WHERE {where} ORDER BY position").split("\n")
         expressions = ", ".join(_expression(table, column, ids, copies) for column in columns)
         for first in range(0, copies, _COPIES_AT_ONCE):
             count = min(_COPIES_AT_ONCE, copies - first)

@@ -89,7 +89,7 @@ def append_stage(report: Report) -> None:
     """Batches into the local buffer, fsynced, beside a bare write and fsync of their bytes."""
     for shape, spans_per_request in (("small", 512), ("chat", 512), ("large", 512)):
         requests = _requests(shape, spans_per_request, 2048)
-        batches = _mapped(requests)
+        batches = map_requests(requests)
         spans = sum(batch.rows for batch in batches if batch.kind == "observations")
         with tempfile.TemporaryDirectory() as directory:
             buffer = LocalBuffer(LocalBufferSettings(directory=directory, max_size_mib=16384), "local")
@@ -109,10 +109,11 @@ def append_stage(report: Report) -> None:
 
 def mapped_batches(shape: str, spans: int, seed: int = 1) -> list[Batch]:
     """The batches that so many spans become."""
-    return _mapped(_requests(shape, min(512, spans), spans, seed))
+    return map_requests(_requests(shape, min(512, spans), spans, seed))
 
 
-def _mapped(requests: list[Request]) -> list[Batch]:
+def map_requests(requests: list[Request]) -> list[Batch]:
+    """What requests become."""
     return map_spans(Plan(load_conventions()), decode(requests)[0], requests)
 
 
