@@ -13,8 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+import psutil
 import structlog
 
 from config import Config, ConfigErrors
@@ -34,6 +36,7 @@ Role = Literal["ingest", "export"]
 Reload = Callable[[], Config]
 
 _LEAST_SECONDS: Final = 1.0
+_METRICS_PREFIX: Final = "otlp-receiver-metrics-"
 
 _log = structlog.get_logger("supervisor")
 
@@ -51,7 +54,7 @@ def run(config: Config, *, only: Role | None = None, reload: Reload | None = Non
     """
     configure_logs(config.service.telemetry.logs, process="supervisor")
     # The metrics library decides at its import how it keeps its values; so nothing imports it before this is set.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="otlp-receiver-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_directory()
     try:
         while True:
             outcome = asyncio.run(_Supervisor(config, only, reload).run())
@@ -60,6 +63,15 @@ def run(config: Config, *, only: Role | None = None, reload: Reload | None = Non
             config = outcome
     finally:
         shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+
+def _metrics_directory() -> str:
+    """A new directory for the metrics of all processes; those of supervisors that were killed are removed."""
+    for old in Path(tempfile.gettempdir()).glob(f"{_METRICS_PREFIX}*"):
+        pid = old.name.removeprefix(_METRICS_PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_METRICS_PREFIX}{os.getpid()}-")
 
 
 class _Supervisor:

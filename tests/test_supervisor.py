@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from benchmarks.payloads import Generator
+from otlp_receiver import supervisor
 from tests.support.postgres import postgres_directory
 from tests.support.waiting import wait_until
 
@@ -210,6 +212,17 @@ def test_reload_with_a_good_and_a_bad_configuration() -> None:
 
         assert service.send(2) == 200
         assert len(service.app_pids()) == 3
+
+
+def test_metrics_of_killed_supervisors_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory of a process that is gone goes at the next start; that of one that lives stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone, alive = (tmp_path / f"otlp-receiver-metrics-{pid}-x" for pid in (2**22 + 1, os.getpid()))
+    gone.mkdir()
+    alive.mkdir()
+    made = Path(supervisor._metrics_directory())
+
+    assert {path.name for path in tmp_path.iterdir()} == {alive.name, made.name}
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
