@@ -126,10 +126,10 @@ def test_life_from_ready_to_an_orderly_end() -> None:
         assert service.send(7) == 200
 
         wait_until(lambda: len(service.exported()) == 7)
+        wait_until(lambda: 'otelcol_exporter_sent_spans{exporter="file"} 7.0' in service.get("metrics", "/metrics")[1])
         _, metrics = service.get("metrics", "/metrics")
 
         assert 'otelcol_receiver_accepted_spans{receiver="otlp",transport="http"} 7.0' in metrics
-        assert 'otelcol_exporter_sent_spans{exporter="file"} 7.0' in metrics
         assert "otelcol_process_memory_rss " in metrics
 
         service.process.terminate()
