@@ -234,6 +234,7 @@ OBSERVATIONS: Final = Table(
         _name("scope_version", "Version of the instrumentation scope."),
         _map("scope_attributes", "Attributes of the instrumentation scope."),
         _name("convention", "Dialect that was recognised."),
+        _name("span_name", "Name of the span as sent."),
         _name("span_kind", "UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER or CONSUMER."),
         _name("status_code", "UNSET, OK or ERROR, as sent."),
         _text("trace_state", "W3C tracestate."),

@@ -74,6 +74,7 @@ def _identity(table: SpanTable, requests: Sequence[Request]) -> dict[str, pa.Arr
         "is_root": pa.array(~has_text(parent)),
         "start_time": time_array(spans.column("start_time_unix_nano")),
         "end_time": time_array(spans.column("end_time_unix_nano")),
+        "span_name": spans.column("name"),
         "trace_state": spans.column("trace_state"),
         "trace_flags": spans.column("flags"),
         "dropped_attributes_count": spans.column("dropped_attributes_count"),
