@@ -152,7 +152,7 @@ class ChdbExporterSettings(ExporterSettings):
     path: OwnedPath = "./data/chdb"
     """Database directory; one process at a time may open it."""
     ttl_days: Count = 90
-    """Rows older than this are dropped by ClickHouse; 0 = keep for ever."""
+    """Rows are dropped so many days after they were stored; 0 = keep for ever."""
     max_memory_mib: PositiveInt = 2048
     """Memory that ClickHouse may use for inserts, merges and queries together."""
 

@@ -97,7 +97,7 @@ class Table:
         engine: ClickHouse engine; rows of equal sorting key replace or merge with each other.
         partition_by: by time, so that expiry drops whole parts.
         order_by: sorting key; projects first.
-        time_column: what the time to live counts from.
+        time_column: what the partitions, and so the splitting of an insert, go by.
         indexes: data-skipping indexes, as in CREATE TABLE.
     """
 
