@@ -144,11 +144,12 @@ def _measure(report: Report, connection: Any) -> None:
         "trace by id": lambda: f"SELECT * FROM observations WHERE trace_id = '{chance.choice(sample)}' FORMAT Null",
         "list page": lambda: _LIST_PAGE.format(until=day()),
         "cost per model and day": lambda: _PER_MODEL,
+        "the same, summed over observations": lambda: _PER_MODEL_PLAIN,
     }
     for name, make in queries.items():
         times = [_seconds(connection, make()) for _ in range(_REPEATS)]
         value = f"p50 {percentile(times, 0.5) * 1000:.0f} ms, p95 {percentile(times, 0.95) * 1000:.0f} ms"
-        report.add("queries", Figure(name, value, "", "p95 ≤ 500 ms"))
+        report.add("queries", Figure(name, value, "", "" if make() is _PER_MODEL_PLAIN else "p95 ≤ 500 ms"))
 
 
 _LIST_PAGE: Final = """
@@ -163,6 +164,11 @@ WHERE id IN (SELECT trace_id FROM page) AND trace_totals.trace_id IN (SELECT tra
 ORDER BY timestamp DESC FORMAT Null
 """
 _PER_MODEL: Final = """
+SELECT day, model, sum(total_cost), sum(total_tokens), sum(model_call_count)
+FROM model_usage WHERE project_id = 'default'
+GROUP BY day, model ORDER BY day, model FORMAT Null
+"""
+_PER_MODEL_PLAIN: Final = """
 SELECT toDate(start_time) AS day, model, sum(total_cost), sum(total_tokens), count()
 FROM observations WHERE project_id = 'default' AND type IN ('GENERATION', 'EMBEDDING', 'RERANKER')
 GROUP BY day, model ORDER BY day, model FORMAT Null

@@ -18,7 +18,7 @@ _INTRODUCTION: Final = """\
 <!-- Written by `python -m pipelines.schema_docs` from pipelines/schema.py. Change that. -->
 
 What a query finds, whatever instrumentation sent the spans. Times are UTC with nanoseconds. Query the views
-`observations`, `traces`, `scores` and `trace_totals`; `otlp-receiver schema sql` prints all statements.
+`observations`, `traces`, `scores`, `trace_totals` and `model_usage`; `otlp-receiver schema sql` prints all statements.
 
 ## How the views merge
 
@@ -34,6 +34,9 @@ What a query finds, whatever instrumentation sent the spans. Times are UTC with 
   `latency_seconds`, `observation_count`, `model_call_count`, `error_count`, `input_tokens`, `output_tokens`,
   `total_tokens`, `total_cost`. Tokens and cost are those of model calls (GENERATION, EMBEDDING, RERANKER): what agents,
   chains and wrappers repeat is not counted again. They are NULL when no call told them.
+- **model_usage**: tokens and cost over model calls, a row per `project_id`, `day` (UTC), `provider` and `model`:
+  `model_call_count`, `input_tokens`, `output_tokens`, `total_tokens`, `total_cost`. It reads one stored key in place of
+  four columns: over millions of rows less than half the time of the same sums over `observations`.
 
 Rows expire a number of days (`ttl_days`) after they were stored, whatever their own time says. A condition on
 `start_time` makes `observations` read those days only (on a server of one's own: with the setting

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from exporters.chdb_store import ChdbExporter
-from exporters.clickhouse_sql import TRACE_TOTALS, VIEWS, column_list, ddl
+from exporters.clickhouse_sql import MODEL_USAGE, TRACE_TOTALS, VIEWS, column_list, ddl
 from pipelines.schema import OBSERVATIONS, TABLES, Table
 from pipelines.schema_docs import docs_record_markdown
 from tests.support.chdb import answer, opened, statement, value
@@ -38,7 +38,7 @@ class TestTables:
 
     @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.kind)
     def test_columns_are_those_of_the_schema(self, store: ChdbExporter, table: Table) -> None:
-        """Name, order and comment of every stored column come from the schema; storage adds one column of its own."""
+        """Name, order and comment of every stored column come from the schema; storage adds columns of its own."""
         stored = answer(
             store,
             f"SELECT name, comment FROM system.columns WHERE database = 'otel' AND table = '{table.stored_as}' "
@@ -48,6 +48,7 @@ class TestTables:
         assert [(row["name"], row["comment"]) for row in stored] == [
             *((column.name, column.doc) for column in table.columns),
             ("stored_at", ""),
+            *([("usage_key", "")] if table is OBSERVATIONS else []),
         ]
 
     def test_statements_may_be_repeated(self, store: ChdbExporter) -> None:
@@ -82,8 +83,8 @@ class TestViews:
         assert not [row for row in shown if "Aggregate" in row["type"]]
 
     def test_every_view_exists(self, store: ChdbExporter) -> None:
-        """The four views are there, and can be read."""
-        assert [value(store, f"SELECT count() > 0 FROM {view}") for view in VIEWS] == [1, 0, 1, 1]
+        """The views are there, and can be read."""
+        assert [value(store, f"SELECT count() > 0 FROM {view}") for view in VIEWS] == [1, 0, 1, 1, 1]
 
     def test_day_prunes_observations(self, store: ChdbExporter) -> None:
         """A condition on the start reads the parts of its days only."""
@@ -141,9 +142,43 @@ class TestViews:
             "total_cost": None,
         }
 
-    def test_totals_are_documented(self) -> None:
-        """docs/record.md names every column of trace_totals."""
-        assert not [name for name in TRACE_TOTALS if f"`{name}`" not in docs_record_markdown()]
+    def test_usage_is_the_sum_of_the_observations(self, store: ChdbExporter) -> None:
+        """model_usage says what the same sums over observations say, names of any text and copies of rows included."""
+        names = ["gpt-5", "", "a\nb", "\n", "modèle", "x'\\"]
+        rows = [
+            {"project_id": "usage", "trace_id": "t", "id": f"{index}", "start_time": index * _DAY_NS // 4}
+            | {"type": kind, "provider": names[index % 6], "model": names[index // 6 % 6], "total_tokens": index}
+            for index, kind in enumerate(["GENERATION", "AGENT", "EMBEDDING", "SPAN", "RERANKER"] * 40)
+        ]
+        for _ in range(2):
+            store.export(from_rows("observations", rows))
+        plain = (
+            "SELECT toDate32(start_time) AS day, replaceAll(provider, '\n', ' ') AS provider, "
+            "replaceAll(model, '\n', ' ') AS model, count() AS model_call_count, sum(total_tokens) AS total_tokens "
+            "FROM observations WHERE project_id = 'usage' AND type IN ('GENERATION', 'EMBEDDING', 'RERANKER') "
+            "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )
+
+        usage = answer(
+            store,
+            "SELECT day, provider, model, model_call_count, total_tokens FROM model_usage "
+            "WHERE project_id = 'usage' ORDER BY 1, 2, 3",
+        )
+
+        assert usage == answer(store, plain)
+        assert sum(int(row["model_call_count"]) for row in usage) == 120
+
+    def test_day_and_project_prune_usage(self, store: ChdbExporter) -> None:
+        """model_usage of a day reads that day's parts, of an unknown project none."""
+        day = f"toDate32(fromUnixTimestamp64Nano({START_NS}), 'UTC')"
+
+        assert _read(store, f"SELECT * FROM model_usage WHERE day = {day} AND project_id = 'default'")[0] == 1
+        assert _read(store, "SELECT * FROM model_usage WHERE project_id = 'nobody'")[0] == 0
+
+    @pytest.mark.parametrize("name", [*TRACE_TOTALS, *MODEL_USAGE])
+    def test_sums_are_documented(self, name: str) -> None:
+        """docs/record.md names every column of trace_totals and model_usage."""
+        assert f"`{name}`" in docs_record_markdown()
 
 
 class TestRetention:
