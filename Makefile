@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 PYTEST ?=
 RUN ?=
 BENCH ?=
+FUZZ ?= -max_total_time=60
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format typecheck bench docs image
+.PHONY: help install run test fuzz lint format typecheck bench docs image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,10 @@ run: $(STAMP) ## Start the receiver on the embedded defaults (RUN='--config my.y
 test: $(STAMP) ## Run every test (PYTEST='-k name' for some)
 	@$(BIN)/python -m pytest $(PYTEST)
 
+fuzz: $(STAMP) ## Breed requests that break the decoder, in build/fuzz (FUZZ='-max_total_time=600' for seconds each)
+	@for encoding in protobuf json; do \
+		$(BIN)/python -m tests.support.fuzz_decode $$encoding build/fuzz/$$encoding $(FUZZ) || exit 1; done
+
 lint: $(STAMP) ## Check style
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -48,7 +53,7 @@ bench: $(STAMP) ## Measure; results go to benchmarks/README.md (BENCH='decode ma
 
 docs: $(STAMP) ## Write the generated pages of docs/
 	@$(BIN)/python -m config.docs
-	@$(BIN)/python -m config.conventions_docs
+	@$(BIN)/python -m tests.support.coverage
 	@$(BIN)/python -m pipelines.schema_docs
 
 image: ## Build the container image (needs Docker)

@@ -100,7 +100,7 @@ def _multiply(connection: Any) -> None:
     for table, ids in (("observation_rows", ("id", "parent_observation_id")), ("trace_rows", ())):
         _run(connection, f"CREATE TABLE {table}_seed AS {table}")
         _run(connection, f"INSERT INTO {table}_seed SELECT * FROM {table}")
-        where = f"database = currentDatabase() AND table = '{table}'"
+        where = f"database = currentDatabase() AND table = '{table}' AND default_kind != 'MATERIALIZED'"
         columns = _run(connection, f"SELECT name FROM system.columns WHERE {where} ORDER BY position").split("\n")
         expressions = ", ".join(_expression(table, column, ids, copies) for column in columns)
         for first in range(0, copies, _COPIES_AT_ONCE):
@@ -113,19 +113,23 @@ def _multiply(connection: Any) -> None:
 
 def _merge_past_days(connection: Any) -> None:
     """What the tables' `min_age_to_force_merge_seconds` does to every past day within hours."""
-    partitions = _run(
-        connection,
-        "SELECT DISTINCT partition_id FROM system.parts WHERE table = 'observation_rows' AND active "
-        "ORDER BY partition_id",
-    ).split("\n")
-    for partition in partitions[:-1]:
-        _run(connection, f"OPTIMIZE TABLE observation_rows PARTITION ID '{partition}' FINAL")
+    for table in ("observation_rows", "call_rows", "call_parent_rows"):
+        partitions = _run(
+            connection,
+            f"SELECT DISTINCT partition_id FROM system.parts WHERE table = '{table}' AND active ORDER BY partition_id",
+        ).split("\n")
+        for partition in partitions[:-1]:
+            _run(connection, f"OPTIMIZE TABLE {table} PARTITION ID '{partition}' FINAL")
 
 
 def _expression(table: str, column: str, ids: tuple[str, ...], copies: int) -> str:
     shift = _SHIFT.format(seconds=_DAYS * 86400, copies=copies)
     if column == "trace_id" or (table == "trace_rows" and column == "id"):
         return _TRACE_ID.format(column=column)
+    if column == "response_id":  # spans that share one are one call
+        return f"if({column} = '', '', {_TRACE_ID.format(column=column)})"
+    if column == "type" and ids:
+        return "if(parent_observation_id = '', 'AGENT', type)"  # what eight model calls in a row hang under
     if column in ids:
         return f"if({column} = '', '', {_SPAN_ID.format(column=column)})"
     if column in ("start_time", "end_time", "timestamp"):

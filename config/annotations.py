@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from config.models import Settings
+from config.settings import Settings
 from config.values import Spelling
 
 Mark = TypeVar("Mark")

@@ -12,9 +12,11 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from config.annotations import declared, item_type, marker, model_of, parts
+from config.conventions import Convention
 from config.json_schema import json_schema
-from config.models import SECTIONS, Config, Settings
+from config.models import SECTIONS, Config
 from config.printing import printed_default
+from config.settings import Settings
 from config.values import Spelling
 
 _DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -74,20 +76,8 @@ my.yaml:17:5: service::pipelines::traces: references exporter "chbd" which is no
 
 Secrets, and whatever came from the environment or a file, are never part of a message.
 
-## Where it differs from the Collector
-
-| | Collector | here | because |
-|---|---|---|---|
-| largest request | gRPC 4 MiB, HTTP 20 MiB | 64 MiB | OTLP 1.11 recommends it; prompts and images are large |
-| larger ones over HTTP | 400 | 413 | the specification |
-| reply | taken into memory | durable in the buffer | an acknowledged span must survive a crash |
-| retries | given up after 5 minutes | never given up | the buffer holds the data |
-| batching | `batch` processor | exporters take large blocks from the buffer | data is safe without waiting |
-| queue | `sending_queue` per exporter | `buffers`, one per pipeline, one cursor per exporter | one durable copy |
-| memory | `memory_limiter` processor | `max_inflight_mib` of the receiver | refused before decoding |
-| receivers | may feed several pipelines | one pipeline each | a reply has one meaning |
-| unset variable | empty, with a warning | an error | |
-| default endpoints | `localhost` | `127.0.0.1` | one address family, the same everywhere |
+Where keys and defaults differ from the OpenTelemetry Collector's, [collector-differences.md](collector-differences.md)
+says so, and why.
 """
 
 _PLAIN: Final = {int: "whole number", float: "number", bool: "true or false", str: "text"}
@@ -124,6 +114,10 @@ def _rows(model: type[Settings], prefix: str) -> Iterator[tuple[str, str, str, s
         inner = model_of(target)
         if inner is not None:
             yield from _rows(inner, f"{prefix}{name}.")
+        elif item_type(target) is Convention:
+            continue  # docs/conventions.md says what one may say
+        elif (listed := model_of(item_type(target))) and get_origin(field.annotation) is tuple:
+            yield from _rows(listed, f"{prefix}{name}[].")
         elif get_origin(field.annotation) is dict:
             inner = model_of(item_type(target))
             assert inner is not None, f"a mapping of {item_type(target)} has no page"

@@ -6,8 +6,9 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from config.annotations import declared, item_type, model_of
-from config.models import SECTIONS, Config, ServiceSettings, Settings
+from config.models import SECTIONS, Config, ServiceSettings
 from config.printing import printed_default
+from config.settings import Settings
 
 _HEAD: Final[dict[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -6,8 +6,9 @@ from typing import Final, TypeVar
 
 from config.errors import ConfigError, ConfigErrors
 from config.expansion import expand
-from config.models import SECTIONS, Config, MetadataSettings, ServiceSettings, Settings
-from config.resources import check_resources
+from config.models import SECTIONS, Config, MetadataSettings, ServiceSettings
+from config.resources import check_resources, check_tls_versions
+from config.settings import Settings
 from config.sources import DEFAULTS, merged_sources, override_name
 from config.validation import components, unknown_sections, validated
 from config.wiring import check_references, used_ids
@@ -44,7 +45,9 @@ def _checked(merged: Mapping, problems: list[ConfigError]) -> Config | None:
     metadata = _part(MetadataSettings, root, "metadata", problems)
     service = _part(ServiceSettings, root, "service", problems)
     check_references(root, problems)
-    check_resources(root, _running(root, sections, metadata, service), problems)
+    running = _running(root, sections, metadata, service)
+    check_resources(root, running, problems)
+    check_tls_versions(root, running, problems)
     if problems or metadata is None or service is None:
         return None
     return Config(**sections, metadata=metadata, service=service)

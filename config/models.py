@@ -5,59 +5,76 @@ A component's id is `type[/name]`; its type picks the model from the tables at t
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    SerializerFunctionWrapHandler,
-    field_serializer,
-    model_validator,
+from pydantic import Field, SecretStr, model_validator
+
+from config.conventions import Convention
+from config.conventions.values import MOST_SOURCES
+from config.prices import CostSettings
+from config.settings import Count, PositiveInt, Settings, Wait
+from config.transports import CorsSettings, KeepaliveSettings, TlsSettings
+from config.values import (
+    EMBEDDED,
+    UNIX,
+    ComponentId,
+    Duration,
+    Endpoint,
+    Expression,
+    OwnedPath,
+    PostgresDsn,
+    TcpEndpoint,
 )
 
-from config.values import EMBEDDED, REDACTED, ComponentId, Duration, Endpoint, Expression, OwnedPath, PostgresDsn
-
-# Strict: `true`, `"5"` and `5.0` are mistakes where a whole number is meant. Bounded: bytes stay within 64 bits.
-PositiveInt = Annotated[int, Field(strict=True, gt=0, lt=1 << 31)]
-Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 31)]
-Wait = Annotated[Duration, Field(gt=0)]
-
 NO_PROTOCOL: Final = "must specify at least one protocol when using the OTLP receiver: grpc or http"
-
-
-class Settings(BaseModel):
-    """Base of every model: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_serializer("*", mode="wrap", when_used="json")
-    def _masked(self, value: Any, serialize: SerializerFunctionWrapHandler) -> Any:
-        printed = serialize(value)
-        # A type may know better what of it is secret; what pydantic only starred out is secret whole.
-        return REDACTED if isinstance(value, SecretStr) and printed == str(value) else printed
 
 
 # --- receivers -------------------------------------------------------------------------------------------------------
 
 
-class GrpcServerSettings(Settings):
+class ServerSettings(Settings):
+    """What both protocols take."""
+
+    endpoint: Endpoint
+    """Address to listen on, or the path of a unix socket, which one worker serves however many there are."""
+    transport: Literal["tcp", "unix"] = "tcp"
+    """`unix` demands that the endpoint is a path; a path needs no `transport`."""
+    tls: TlsSettings | None = None
+    """Encrypted connections, and only those."""
+
+    @model_validator(mode="after")
+    def _path_of_a_socket(self) -> "ServerSettings":
+        if self.transport == "unix" and not self.endpoint.startswith(UNIX):
+            raise ValueError("transport unix needs the path of a socket as endpoint, such as /run/otlp.sock")
+        return self
+
+
+class GrpcServerSettings(ServerSettings):
     """OTLP over gRPC."""
 
     endpoint: Endpoint = "127.0.0.1:4317"
-    """Address to listen on."""
+    """Address to listen on, or the path of a unix socket, which one worker serves however many there are."""
     max_recv_msg_size_mib: PositiveInt = 64
     """Largest request, counted after decompression; larger ones are refused with RESOURCE_EXHAUSTED."""
+    max_concurrent_streams: Count = 0
+    """Most requests in flight on one connection, further ones wait in their client; 0 = no limit."""
+    keepalive: KeepaliveSettings = KeepaliveSettings()
+    """Life of connections."""
 
 
-class HttpServerSettings(Settings):
+class HttpServerSettings(ServerSettings):
     """OTLP over HTTP."""
 
     endpoint: Endpoint = "127.0.0.1:4318"
-    """Address to listen on."""
+    """Address to listen on, or the path of a unix socket, which one worker serves however many there are."""
     max_request_body_size_mib: PositiveInt = 64
     """Largest request, counted after decompression too; larger ones are refused with 413."""
+    cors: CorsSettings | None = None
+    """Which web pages may send."""
+    read_header_timeout: Duration = 10.0
+    """What a request's headers may take from their first byte on, and a TLS handshake; 0 = as long as they need."""
+    idle_timeout: Duration = 120.0
+    """A connection without requests for so long is closed; 0 = never. Balancers in front should be the first to."""
+    max_connection_age: Duration = 300.0
+    """A connection is closed with the first reply after so long (a tenth more or less); 0 = never."""
 
 
 class OtlpProtocols(Settings):
@@ -199,14 +216,14 @@ class MetadataSettings(Settings):
 class HealthCheckSettings(Settings):
     """Health over HTTP: `/` and `/ready` (200 when requests are accepted), `/live`."""
 
-    endpoint: Endpoint = "127.0.0.1:13133"
+    endpoint: TcpEndpoint = "127.0.0.1:13133"
     """Address to listen on."""
 
 
 class SqlHttpSettings(Settings):
     """Read-only SQL over ClickHouse's HTTP interface, for the embedded store."""
 
-    endpoint: Endpoint = "127.0.0.1:8123"
+    endpoint: TcpEndpoint = "127.0.0.1:8123"
     """Address to listen on."""
     max_execution_time: Duration = 60.0
     """Longest a query may run."""
@@ -225,12 +242,14 @@ class PipelineSettings(Settings):
     """Id from the buffers section; a buffer serves one pipeline."""
     exporters: Annotated[tuple[ComponentId, ...], Field(min_length=1)]
     """Ids from the exporters section; each has its own cursor on the buffer."""
+    conventions: Annotated[tuple[Convention, ...], Field(max_length=MOST_SOURCES)] = ()
+    """Dialects of your own, beside those of docs/conventions.md; of two of the same name yours counts."""
 
 
 class MetricsSettings(Settings):
     """Prometheus metrics over HTTP."""
 
-    address: Endpoint = "127.0.0.1:8888"
+    address: TcpEndpoint = "127.0.0.1:8888"
     """Address to listen on."""
 
 
@@ -270,7 +289,7 @@ class ServiceSettings(Settings):
 # --- explicit registration: component type → its model ---------------------------------------------------------------
 
 RECEIVERS: Final[dict[str, type[Settings]]] = {"otlp": OtlpReceiverSettings}
-PROCESSORS: Final[dict[str, type[Settings]]] = {"redaction": RedactionSettings}
+PROCESSORS: Final[dict[str, type[Settings]]] = {"cost": CostSettings, "redaction": RedactionSettings}
 BUFFERS: Final[dict[str, type[Settings]]] = {"local": LocalBufferSettings}
 EXPORTERS: Final[dict[str, type[Settings]]] = {
     "chdb": ChdbExporterSettings,
@@ -297,13 +316,13 @@ class Config(Settings):
 
     receivers: dict[ComponentId, Any]
     """Sockets that spans come in by; each belongs to one pipeline."""
-    processors: dict[ComponentId, Any] = {}
+    processors: dict[ComponentId, Any] = {}  # noqa: RUF012 - pydantic copies it
     """What is done to records on their way into the buffer, in the order in which the pipeline lists them."""
     buffers: dict[ComponentId, Any]
     """Durable logs between receiving and exporting; each belongs to one pipeline."""
     exporters: dict[ComponentId, Any]
     """Sinks for the records; each has its own cursor on the buffer."""
-    extensions: dict[ComponentId, Any] = {}
+    extensions: dict[ComponentId, Any] = {}  # noqa: RUF012 - pydantic copies it
     """What runs beside the pipelines."""
     metadata: MetadataSettings = MetadataSettings()
     """Where projects, keys, prices and quotas are kept."""

@@ -1,4 +1,4 @@
-"""Endpoints and paths that only one component may have: each is taken once, by what runs."""
+"""What the components that run have in common: endpoints and paths are taken once, and one process has one gRPC."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,9 @@ from typing import Final
 
 from config.annotations import declared, marker
 from config.errors import ConfigError, join_path
-from config.models import MetadataSettings, Settings
-from config.values import EMBEDDED, Exclusive
+from config.models import MetadataSettings, OtlpReceiverSettings
+from config.settings import Settings
+from config.values import EMBEDDED, UNIX, Exclusive
 from config.yaml_tree import Mapping, find
 
 _WILDCARDS: Final = {"", "0.0.0.0", "[::]"}  # noqa: S104 - recognised here, not bound
@@ -26,6 +27,20 @@ def check_resources(root: Mapping, running: dict[tuple[str, ...], Settings], pro
             shown = "" if place.node.origin else f" {value}"
             problems.append(place.mark.error(name, f"{kind}{shown} is taken by {owner}"))
         owners.append((host, name))
+
+
+def check_tls_versions(root: Mapping, running: dict[tuple[str, ...], Settings], problems: list[ConfigError]) -> None:
+    """Reports gRPC receivers that differ in `tls.min_version`: gRPC can be told one for a whole process only."""
+    first = ""
+    for path, settings in running.items():
+        grpc = settings.protocols.grpc if isinstance(settings, OtlpReceiverSettings) else None
+        if grpc is None or grpc.tls is None:
+            continue
+        first = first or grpc.tls.min_version
+        if grpc.tls.min_version != first:
+            place = (*path, "protocols", "grpc", "tls", "min_version")
+            message = f"must be the same for every gRPC receiver; another has {first}"
+            problems.append(find(root, root.mark, place).mark.error(join_path(place), message))
 
 
 def _claims(running: dict[tuple[str, ...], Settings]) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -52,7 +67,7 @@ def _slot(kind: str, value: str) -> tuple[str, str]:
     """What can be taken, and for a port the host that it is taken on; port 0 is any free one."""
     if kind == "path":
         return os.path.abspath(value), ""  # noqa: PTH100 - normalises without asking the disk
-    if value.startswith("unix:"):
-        return value, ""
+    if value.startswith(UNIX):
+        return os.path.abspath(value.removeprefix(UNIX)), ""  # noqa: PTH100 - normalises without asking the disk
     host, _, port = value.rpartition(":")
     return str(int(port)), "127.0.0.1" if host == "localhost" else host

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from config.annotations import declared, is_secret, is_spelled, is_text, item_type, model_of
 from config.errors import ConfigError, did_you_mean, join_path
-from config.models import Settings
+from config.settings import Settings
 from config.yaml_tree import Broken, Mapping, Node, Scalar, Sequence, is_empty
 
 BROKEN: Final = object()
@@ -24,7 +24,10 @@ _COLLECTOR_KEYS: Final = {
 """Keys that people bring from the Collector, and what takes their place."""
 
 
-def shape(node: Node, target: Any, path: tuple[str, ...], problems: list[ConfigError]) -> Any:
+Path = tuple[str | int, ...]
+
+
+def shape(node: Node, target: Any, path: Path, problems: list[ConfigError]) -> Any:
     """Plain values for *target*; `BROKEN` where there are none."""
     if isinstance(node, Broken):
         return BROKEN
@@ -36,7 +39,8 @@ def shape(node: Node, target: Any, path: tuple[str, ...], problems: list[ConfigE
     if isinstance(node, Mapping):
         return _values(node, target, path, problems)
     if isinstance(node, Sequence):
-        items = [shape(item, item_type(target), path, problems) for item in node.items]
+        kind = item_type(target)
+        items = [shape(item, kind, (*path, index), problems) for index, item in enumerate(node.items)]
         return BROKEN if any(item is BROKEN for item in items) else items
     return node.value
 
@@ -63,7 +67,7 @@ def _plain(node: Node) -> Any:
     return getattr(node, "text", None) or ([] if isinstance(node, Sequence) else {})
 
 
-def _fields(node: Node, model: type[Settings], path: tuple[str, ...], problems: list[ConfigError]) -> dict[str, Any]:
+def _fields(node: Node, model: type[Settings], path: Path, problems: list[ConfigError]) -> dict[str, Any]:
     """The model's fields; keys without a value are left out, so that they take their defaults."""
     shaped: dict[str, Any] = {}
     if not isinstance(node, Mapping):
@@ -84,6 +88,6 @@ def _means_default(node: Node, target: Any) -> bool:
     return not (isinstance(node, Scalar) and node.loose and is_text(target))
 
 
-def _values(node: Mapping, target: Any, path: tuple[str, ...], problems: list[ConfigError]) -> dict[str, Any]:
+def _values(node: Mapping, target: Any, path: Path, problems: list[ConfigError]) -> dict[str, Any]:
     shaped = {key: shape(value, item_type(target), (*path, key), problems) for key, value in node.entries.items()}
     return {key: value for key, value in shaped.items() if value is not BROKEN}

@@ -7,7 +7,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from config.errors import ConfigError, Mark, did_you_mean, join_path
-from config.models import NO_PROTOCOL, SECTIONS, Settings
+from config.models import NO_PROTOCOL, SECTIONS
+from config.settings import Settings
 from config.shaping import BROKEN, shape, unknown_key
 from config.values import parse_component_id
 from config.yaml_tree import Broken, Mapping, Node, Scalar, find, is_broken, is_empty
@@ -17,6 +18,7 @@ Model = TypeVar("Model", bound=Settings)
 _SHOWN_LENGTH: Final = 60
 
 _EXPECTED: Final = {
+    "bool_type": "expected true or false",
     "dict_type": "expected a mapping",
     "finite_number": "must be finite",
     "float_parsing": "expected a number",
@@ -29,9 +31,12 @@ _EXPECTED: Final = {
     "literal_error": "must be one of {expected}",
     "missing": "is required",
     "model_type": "expected a mapping",
+    "string_pattern_mismatch": "must be letters, digits and _.- only, 63 at most",
+    "string_too_long": "must have {max_length} characters at most",
     "string_too_short": "must not be empty",
     "string_type": "expected text",
     "string_unicode": "expected text that is valid Unicode",
+    "too_long": "must have {max_length} entries at most",
     "too_short": "must not be empty",
     "tuple_type": "expected a list",
     "value_error": "{error}",
@@ -125,15 +130,20 @@ def unknown_sections(root: Mapping, valid: list[str], problems: list[ConfigError
     problems += [root.keys[key].error(key, unknown_key(key, valid)) for key in unknown]
 
 
+_OF_A_KEY: Final = "[key]"
+"""What pydantic puts behind a key that is wrong itself."""
+
+
 def _report(
     detail: ErrorDetails, root: Node, root_mark: Mark, path: tuple[str, ...], problems: list[ConfigError]
 ) -> None:
     """One of pydantic's errors in our words; what follows from a fault that was reported is not."""
-    place = find(root, root_mark, detail["loc"])
+    location = [part for part in detail["loc"] if part != _OF_A_KEY]
+    place = find(root, root_mark, location)
     if is_broken(place.node):
         return
     message = _message(detail, place.node)
-    problems.append(place.mark.error(join_path([*path, *detail["loc"]]), message))
+    problems.append(place.mark.error(join_path([*path, *location]), message))
 
 
 def _message(detail: ErrorDetails, node: Node) -> str:

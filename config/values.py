@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 
 REDACTED: Final = "[REDACTED]"
 EMBEDDED: Final = "embedded"
+UNIX: Final = "unix:"
+"""What stands before the path of a unix socket; as gRPC writes it."""
 COMPONENT_ID_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_]{0,62}(/.{1,1024})?$"
 
 _UNIT_NS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -21,6 +23,8 @@ _PART: Final = re.compile(rf"([0-9]+(?:\.[0-9]+)?)({_UNIT})")
 _DURATION_PATTERN: Final = rf"^(0|([0-9]+(\.[0-9]+)?({_UNIT}))+)$"
 _LONGEST_NS: Final = (1 << 63) - 1  # as in Go: 292 years
 _LONGEST_TEXT: Final = 64
+_TCP_EXAMPLES: Final = "host:port such as 127.0.0.1:4317 or [::1]:4317"
+_SOCKET_PATH: Final = re.compile(r"(?:unix:(?://(?=/))?)?(/[^/\0][^\0]*(?<!/))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +81,35 @@ def _plain(number: Decimal) -> str:
 
 
 def parse_endpoint(value: Any) -> str:
-    """`host:port`, with `localhost` and empty hosts allowed, port 0 meaning any free one; or `unix:/path`."""
+    """`host:port` as `parse_tcp_endpoint` takes it, or the absolute path of a unix socket as `unix:/path`.
+
+    gRPC's `unix:///path` is understood, and the Collector's bare path (beside `transport: unix`).
+    """
+    path = _SOCKET_PATH.fullmatch(value) if isinstance(value, str) else None
+    return (
+        f"{UNIX}{path[1]}" if path else _tcp_endpoint(value, f"{_TCP_EXAMPLES}, or a path such as unix:///run/x.sock")
+    )
+
+
+def parse_tcp_endpoint(value: Any) -> str:
+    """`host:port`, with `localhost` and empty hosts allowed, port 0 meaning any free one."""
+    return _tcp_endpoint(value, _TCP_EXAMPLES)
+
+
+def _tcp_endpoint(value: Any, expected: str) -> str:
     text = value if isinstance(value, str) else ""
-    if text.startswith("unix:/"):
-        return text
     host, separator, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host.replace(":", " ")
     if not separator or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or re.search(r"[\s/\[\]]", bare):  # noqa: PLR2004 - largest TCP port
-        raise ValueError("expected host:port such as 127.0.0.1:4317 or [::1]:4317")
+        raise ValueError(f"expected {expected}")
     return text
+
+
+def parse_origin(value: str) -> str:
+    """The origin of a web page, with one `*` at most."""
+    if not re.fullmatch(r"[^\s*,]*\*?[^\s*,]*", value) or not value:
+        raise ValueError("expected an origin such as https://app.example.com, with one * at most")
+    return value
 
 
 def parse_dsn(value: SecretStr) -> SecretStr:
@@ -144,9 +168,18 @@ Endpoint = Annotated[
     BeforeValidator(parse_endpoint),
     Exclusive("endpoint"),
     Spelling("endpoint"),
-    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:4317", "unix:/run/otlp.sock"]}),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:4317", "unix:///run/otlp.sock"]}),
 ]
 """`host:port` or `unix:/path` to listen on."""
+
+TcpEndpoint = Annotated[
+    str,
+    BeforeValidator(parse_tcp_endpoint),
+    Exclusive("endpoint"),
+    Spelling("endpoint"),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8888"]}),
+]
+"""`host:port` to listen on."""
 
 OwnedPath = Annotated[str, Field(min_length=1), Exclusive("path"), Spelling("path")]
 """A file or directory that one component writes; relative to the working directory."""

@@ -35,6 +35,7 @@ def check_references(root: Mapping, problems: list[ConfigError]) -> None:
             _check_ids(root, section, path, _ids(body, key), problems)
             if section in _ONE_PIPELINE:
                 _check_owners(section, path, _ids(body, key), owners, problems)
+        _check_conventions(path, body, problems)
     _check_ids(root, "extensions", "service::extensions", _ids(_at(root, "service"), "extensions"), problems)
     _check_sql_http(root, problems)
 
@@ -80,6 +81,18 @@ def _check_owners(
         if owner != path:
             cure = f"a {kind} belongs to one pipeline, configure another such as {item.text.partition('/')[0]}/2"
             problems.append(item.mark.error(path, f"references {kind} {_shown(item)} which {owner} has: {cure}"))
+
+
+def _check_conventions(path: str, body: Node, problems: list[ConfigError]) -> None:
+    listed = _at(body, "conventions")
+    names: set[str] = set()
+    for index, item in enumerate(listed.items if isinstance(listed, Sequence) else ()):
+        name = _at(item, "name")
+        if isinstance(name, Scalar) and name.text in names:
+            message = f"{_shown(name)} names another convention of this pipeline already"
+            problems.append(name.mark.error(f"{path}::conventions[{index}]::name", message))
+        elif isinstance(name, Scalar):
+            names.add(name.text)
 
 
 def _check_sql_http(root: Mapping, problems: list[ConfigError]) -> None:

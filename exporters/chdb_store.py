@@ -2,27 +2,39 @@
 
 import atexit
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import chdb
 import numpy as np
+import orjson
 import pyarrow as pa
 import structlog
 
 from config.models import ChdbExporterSettings
+from exporters import completion
 from exporters.chdb_directory import READER, make_ready, server_settings
+from exporters.clickhouse_calls import COUNTING_TABLES, CountingTable, backfill, create_feed
 from exporters.clickhouse_errors import sorted_error
-from exporters.clickhouse_sql import READER_SETTINGS, column_list, create_tables, create_views, upgrade
+from exporters.clickhouse_sql import (
+    READER_SETTINGS,
+    column_list,
+    create_tables,
+    create_views,
+    quoted,
+    upgrade,
+    upgrade_ttl,
+)
 from pipelines.batch import Batch
 from pipelines.errors import Permanent, Retryable
 from pipelines.schema import TABLES, Table
 
 DATABASE: Final = "otel"
 
-# ClickHouse refuses an INSERT into more (max_partitions_per_insert_block).
-_MOST_PARTITIONS: Final = 100
+# ClickHouse refuses an INSERT into more than 100 (max_partitions_per_insert_block), and every day may also write to one
+# of its neighbours in the tables that count calls.
+_MOST_PARTITIONS: Final = 50
 _DAY_NS: Final = 86_400 * 10**9
 _READER_SHARE: Final = 4
 """What part of the memory a single query may use: queries must not starve the inserts."""
@@ -45,6 +57,7 @@ class ChdbExporter:
         self._directory = ""
         self._connection: Any = None
         self._connecting = threading.Lock()
+        self._has_contents = False
 
     def open(self) -> None:
         """Open the directory, create or upgrade tables and views.
@@ -78,6 +91,7 @@ class ChdbExporter:
             raise Permanent(f"{batch.kind} of another schema than this version's cannot be stored in chDB")
         for records in _by_partitions(batch.records, table.time_column):
             self._insert(table, records)
+        self._complete(batch)
 
     def reader(self, settings: Mapping[str, str]) -> Any:
         """A new connection that can read our database and nothing else, and can change nothing, not even settings.
@@ -93,7 +107,7 @@ class ChdbExporter:
         """
         memory_bytes = (self.settings.max_memory_mib << 20) // _READER_SHARE
         final = {**READER_SETTINGS, "max_memory_usage": str(memory_bytes), **settings, "readonly": "1"}
-        changes = ", ".join(f"{name} = {_literal(value)}" for name, value in final.items())
+        changes = ", ".join(f"{name} = {quoted(value)}" for name, value in final.items())
         with self._connecting:  # none is made while the last one is closed
             if self._connection is None:
                 raise Retryable("the embedded store is not open")
@@ -116,29 +130,62 @@ class ChdbExporter:
                 connection.query("KILL QUERY WHERE query_id != queryID() ASYNC")
             connection.close()
 
+    def _complete(self, batch: Batch) -> None:
+        """Spans and the log records about them come in any order: whichever comes later finds the other here."""
+        self._has_contents = self._has_contents or batch.kind == "contents"
+        if not self._has_contents or batch.kind not in completion.KINDS:
+            return
+        with _sorted_errors():
+            for some in completion.by_number(completion.keys(batch)):
+                for portion in completion.by_size(self._content_sizes(some)):
+                    self._connection.query(completion.complete_observations(DATABASE, portion))
+                    self._connection.query(completion.complete_traces(DATABASE, portion))
+
+    def _content_sizes(self, wanted: Sequence[completion.Key]) -> Iterator[tuple[completion.Key, int]]:
+        query = completion.content_sizes(DATABASE, wanted)
+        for line in self._connection.query(query, "JSONCompactEachRow").bytes().splitlines():
+            *key, size_bytes = orjson.loads(line)
+            yield (key[0], key[1], key[2]), int(size_bytes)
+
     def _prepare(self) -> None:
         with _sorted_errors():
-            # Blocks are small and there is one at a time: more threads cost memory and win nothing.
-            self._connection.query("SET max_threads = 1, max_insert_threads = 1")
+            # Blocks are small and there is one at a time: more threads cost memory and win nothing. Copies within a
+            # block are left to the merges, as those between blocks are: a quarter less processor time per insert.
+            self._connection.query(
+                "SET max_threads = 1, max_insert_threads = 1, optimize_on_insert = 0, "
+                f"max_query_size = {completion.MAX_QUERY_SIZE}"
+            )
             for statement in create_tables(DATABASE, self.settings.ttl_days):
                 self._connection.query(statement)
             for table in TABLES.values():
                 self._upgrade(table)
+            for counting in COUNTING_TABLES:
+                self._upgrade_counting(counting)
             for statement in create_views(DATABASE):
                 self._connection.query(statement)
+            self._has_contents = bool(self._connection.query(completion.any_contents(DATABASE)).bytes())
 
     def _upgrade(self, table: Table) -> None:
-        name = {"table": table.stored_as, "database": DATABASE}
-        where = "database = {database:String} AND table = {table:String}"
-        columns = self._lines("name FROM system.columns", where, name)
-        (definition,) = self._lines("create_table_query FROM system.tables", where, name)
-        for statement in upgrade(table, DATABASE, self.settings.ttl_days, columns=set(columns), definition=definition):
+        columns = set(self._lines("name FROM system.columns", table.stored_as))
+        (definition,) = self._lines("create_table_query FROM system.tables", table.stored_as)
+        self._change(upgrade(table, DATABASE, self.settings.ttl_days, columns=columns, definition=definition))
+
+    def _upgrade_counting(self, table: CountingTable) -> None:
+        """The feed comes last, so that where it is the rows of earlier versions are in."""
+        (definition,) = self._lines("create_table_query FROM system.tables", table.name)
+        self._change(upgrade_ttl(table.name, DATABASE, self.settings.ttl_days, definition=definition))
+        if not self._lines("name FROM system.tables", table.feed):
+            self._connection.query(backfill(table, DATABASE))
+            self._connection.query(create_feed(table, DATABASE))
+
+    def _change(self, statements: list[str]) -> None:
+        for statement in statements:
             _log.info("Upgrading the store.", exporter=self._id, statement=statement)
             self._connection.query(statement)
 
-    def _lines(self, column: str, where: str, parameters: dict[str, str]) -> list[str]:
-        query = f"SELECT {column} WHERE {where}"
-        text: bytes = self._connection.query(query, "TSVRaw", params=parameters).bytes()
+    def _lines(self, column: str, table: str) -> list[str]:
+        query = f"SELECT {column} WHERE database = {{database:String}} AND table = {{table:String}}"
+        text: bytes = self._connection.query(query, "TSVRaw", params={"database": DATABASE, "table": table}).bytes()
         return text.decode().splitlines()
 
     def _insert(self, table: Table, records: pa.RecordBatch) -> None:
@@ -171,8 +218,3 @@ def _by_partitions(records: pa.RecordBatch, time_column: str) -> Iterator[pa.Rec
     for first in range(0, len(days), _MOST_PARTITIONS):
         chosen = (day_of_row >= first) & (day_of_row < first + _MOST_PARTITIONS)
         yield records.filter(pa.array(chosen))
-
-
-def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -27,6 +27,7 @@ from pipelines.batch import Batch, Kind
 from pipelines.buffers import ENTRY_ROWS
 from pipelines.durable import fsync_directory, make_directory
 from pipelines.errors import Permanent, Retryable
+from pipelines.schema import TABLES
 
 _START: Final = b'{"kind":"'
 _CHUNK_BYTES: Final = 1 << 16
@@ -42,7 +43,7 @@ class FileExporter:
         self._descriptor = -1
         self._size_bytes = 0
         # At most what lies between two moves of the cursor can come again: a block of each kind.
-        self._most_repeated = 3 * (settings.block.max_rows + ENTRY_ROWS)
+        self._most_repeated = len(TABLES) * (settings.block.max_rows + ENTRY_ROWS)
         self._repeated: frozenset[bytes] = frozenset()
         self._past_repeated: set[Kind] = set()
         self._log = structlog.get_logger("file").bind(exporter=exporter_id)

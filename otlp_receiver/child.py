@@ -41,12 +41,14 @@ class Assignment:
         name: for logs and health.
         config: all of it.
         conventions: for ingest.
+        first: whether it is the one of its role that serves what processes cannot share: unix sockets.
     """
 
     role: str
     name: str
     config: Config
     conventions: tuple[Convention, ...] = ()
+    first: bool = True
 
 
 class Part(Protocol):

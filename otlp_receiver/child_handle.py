@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from otlp_receiver.child import START_FAILURE, Assignment, StartFailure
 from otlp_receiver.telemetry import Health
+from otlp_receiver.tls import grpc_environment
 from pipelines.metrics import WORKER_RESTARTS
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -94,6 +95,7 @@ class ChildHandle:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "otlp_receiver.process", str(write_end), self._assignment.role,
                 stdin=asyncio.subprocess.PIPE, pass_fds=(write_end,), start_new_session=True,
+                env={**os.environ, **grpc_environment(self._assignment.config)},
             )  # fmt: skip
         finally:
             os.close(write_end)

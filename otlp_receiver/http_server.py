@@ -7,16 +7,18 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.web_protocol import _ErrInfo
 
 from config.models import HttpServerSettings
 from otlp_receiver.admission import Lease
-from otlp_receiver.inflate import DECODERS, PIECE_BYTES, Decoder
+from otlp_receiver.cors import Cors
+from otlp_receiver.http_connection import Connection
+from otlp_receiver.http_listeners import Listeners
+from otlp_receiver.http_replies import HEADERS, refusal
+from otlp_receiver.inflate import DECODERS, Decoder, unpack
 from otlp_receiver.replies import (
     BAD_BODY,
     CONTENT_TYPES,
     DRAINING,
-    OUR_FAULT,
     SENDER_GONE,
     TOO_LARGE,
     UNKNOWN_PATH,
@@ -24,10 +26,9 @@ from otlp_receiver.replies import (
     WRONG_METHOD,
     Refused,
     Signal,
-    encode_refused,
 )
 from otlp_receiver.service import Service, in_time
-from otlp_receiver.sockets import address, bind
+from otlp_receiver.tls import Certificates, load, watch
 from pipelines.ingest import Encoding
 
 PATHS: Final[dict[str, Signal]] = {
@@ -40,13 +41,6 @@ PATHS: Final[dict[str, Signal]] = {
     "/api/otel/v1/traces": "traces",
 }
 _ENCODINGS: Final[dict[str, Encoding]] = {content_type: encoding for encoding, content_type in CONTENT_TYPES.items()}
-_HEADERS: Final[dict[Encoding, dict[str, str]]] = {
-    encoding: {"Content-Type": content_type, "Server": "otlp-receiver"}
-    for encoding, content_type in CONTENT_TYPES.items()
-}
-_KEEPALIVE_SECONDS: Final = 120
-"""Then idle connections are closed; longer than the 60 s of common load balancers, which must be the first to close."""
-_BACKLOG: Final = 1024
 _CANCEL_SECONDS: Final = 0.1
 """What a request that has missed the shutdown deadline gets to end by itself."""
 
@@ -57,34 +51,34 @@ class HttpServer:
     """Serves OTLP/HTTP; one `start`, one `shutdown`.
 
     Attributes:
-        endpoints: `host:port` of every address it listens on, known once started.
+        endpoints: `host:port` of every address it listens on, or `unix:/path`; known once started.
     """
 
     def __init__(self, settings: HttpServerSettings, service: Service) -> None:
         self.endpoints: list[str] = []
-        self._endpoint = settings.endpoint
+        self._tls = settings.tls
+        self._cors = None if settings.cors is None else Cors(settings.cors)
         self._max_bytes = settings.max_request_body_size_mib * 1024 * 1024
         self._service = service
         self._connections = web.Server(self._respond)
-        self._listeners: list[asyncio.Server] = []
+        connection = partial(Connection, self._connections, settings)
+        self._listeners = Listeners(settings.endpoint, connection, settings.read_header_timeout)
+        self._watching: asyncio.Task[None] | None = None
         self._in_flight = 0
         self._draining = False
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen; raises OSError naming the address when that is not possible."""
-        loop = asyncio.get_running_loop()
-        connection = partial(
-            _Connection,
-            self._connections,
-            loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's own default path for "no access log"
-            auto_decompress=False,  # bounded by us
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-        )
-        for bound in bind(self._endpoint, shared=True):
-            self._listeners.append(await loop.create_server(connection, sock=bound, backlog=_BACKLOG))
-            self.endpoints.append(address(bound))
+        """Listen; raises OSError naming the address or the certificate when that is not possible."""
+        if self._tls is None:
+            self.endpoints = await self._listeners.start(None)
+            return
+        certificates = await asyncio.to_thread(load, self._tls)
+        self.endpoints = await self._listeners.start(certificates.context)
+        self._watching = asyncio.create_task(watch(self._tls, certificates.contents, self._use))
+
+    async def _use(self, certificates: Certificates) -> None:
+        await self._listeners.use(certificates.context)
 
     async def shutdown(self, deadline_seconds: float) -> None:
         """Stop accepting, answer 503 on open connections, finish what is in flight by the deadline, cancel the rest.
@@ -92,8 +86,10 @@ class HttpServer:
         After it returns nothing more is taken in.
         """
         self._draining = True
-        for listener in self._listeners:
-            listener.close()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        self._listeners.close()
         if self._in_flight:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), deadline_seconds)
@@ -101,20 +97,28 @@ class HttpServer:
         await self._connections.shutdown(_CANCEL_SECONDS)
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
+        response = None if self._cors is None else self._cors.preflight(request)
+        if response is None:
+            response = await self._reply(request)
+            if self._cors is not None:
+                self._cors.permit(request, response)
+        assert isinstance(request.protocol, Connection)
+        if self._draining or request.protocol.is_old():
+            response.force_close()
+        return response
+
+    async def _reply(self, request: web.BaseRequest) -> web.Response:
         self._in_flight += 1
         encoding = _encoding(request)
         try:
             body = await self._export(request, encoding)
-            response = web.Response(body=body, headers=_HEADERS[encoding or "json"])
+            return web.Response(body=body, headers=HEADERS[encoding or "json"])
         except Refused as refused:
-            response = _refusal(refused, encoding or "json")
+            return refusal(refused, encoding or "json")
         finally:
             self._in_flight -= 1
             if self._draining and not self._in_flight:
                 self._idle.set()
-        if self._draining:
-            response.force_close()
-        return response
 
     async def _export(self, request: web.BaseRequest, encoding: Encoding | None) -> bytes:
         try:
@@ -144,16 +148,16 @@ class HttpServer:
 
     async def _collect(self, request: web.BaseRequest, decoder: Decoder, lease: Lease) -> bytes:
         body = bytearray()
+
+        def grow(size_bytes: int) -> None:
+            self._check_size(request, size_bytes)
+            lease.hold(size_bytes + min(size_bytes, decoder.window_bytes))
+
         arrived_bytes = 0
         while data := await request.content.readany():
             arrived_bytes += len(data)
             self._check_size(request, arrived_bytes)  # a compressed stream may be endless and hold nothing
-            for piece in decoder.feed(data):
-                body += piece
-                self._check_size(request, len(body))
-                lease.hold(len(body))
-                if len(piece) == PIECE_BYTES:
-                    await asyncio.sleep(0)  # others' turn: a bomb is many pieces from one packet
+            await unpack(decoder, data, body, grow)
         decoder.finish()
         return bytes(body)
 
@@ -171,37 +175,6 @@ class HttpServer:
             f"the request has {size_bytes} bytes or more, after decompression, of {self._max_bytes} allowed: "
             "send smaller batches, or raise max_request_body_size_mib",
         )
-
-
-class _Connection(web.RequestHandler):
-    """aiohttp's connection, its own error pages replaced by google.rpc.Status, and never 500."""
-
-    def data_received(self, data: bytes) -> None:
-        """A body that stops being HTTP ends its request; aiohttp would queue an error behind it and let it wait."""
-        super().data_received(data)
-        request = self._current_request
-        broken = self._messages and isinstance(self._messages[-1][0], _ErrInfo)
-        if broken and request is not None and not request.content.is_eof():
-            request.content.set_exception(web.RequestPayloadError("a chunk is malformed"))
-            request.content.feed_eof()
-            self.close()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - may quote the sender's headers, credentials among them
-    ) -> web.StreamResponse:
-        """The answer to what is no HTTP, or to a bug of ours; the connection is closed after it."""
-        if status == BAD_BODY.http:
-            _log.debug("Connection does not speak HTTP/1.1.", peer=request.remote)
-            response = _refusal(Refused(BAD_BODY, "not a valid HTTP/1.1 request"), "json")
-        else:
-            _log.error("Request failed inside the HTTP server.", peer=request.remote, exc_info=exc)
-            response = _refusal(Refused(OUR_FAULT, "the receiver failed; try again"), "json")
-        response.force_close()
-        return response
 
 
 def _signal(request: web.BaseRequest) -> Signal:
@@ -237,13 +210,3 @@ async def _say_continue(request: web.BaseRequest) -> None:
         return
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0  # aiohttp takes any output for a response that has begun
-
-
-def _refusal(refused: Refused, encoding: Encoding) -> web.Response:
-    situation = refused.situation
-    headers = dict(_HEADERS[encoding])
-    if situation.retry_after_seconds is not None:
-        headers["Retry-After"] = str(situation.retry_after_seconds)
-    if situation is WRONG_METHOD:
-        headers["Allow"] = hdrs.METH_POST
-    return web.Response(status=situation.http, body=encode_refused(refused, encoding), headers=headers)

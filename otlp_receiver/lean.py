@@ -1,10 +1,30 @@
-"""Memory that a process need not have."""
+"""Memory that a process need not have, and memory given back."""
 
+import asyncio
+import ctypes
+import resource
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, Final
+
+import psutil
+
+_MOST_FILES: Final = 1 << 20
+"""Linux grants no more unless its `fs.nr_open` was raised."""
+_ARENA_MAX: Final = -8
+"""M_ARENA_MAX of glibc's malloc.h."""
+_ARENAS: Final = 2
+_LOOK_SECONDS: Final = 1.0
+_WORTH_BYTES: Final = 64 * 2**20
+"""Below this growth there is little to give back."""
+_BUSY: Final = 0.2
+"""Processor seconds a second from which on memory is needed again at once; to give it back then costs page faults."""
 
 
 class _LeftOut(MetaPathFinder):
@@ -22,3 +42,51 @@ class _LeftOut(MetaPathFinder):
 def leave_out(*names: str) -> None:
     """Let the imports of optional packages fail, as if they were not installed; to be called before they are tried."""
     sys.meta_path.insert(0, _LeftOut(names))
+
+
+def allow_many_connections() -> None:
+    """As many open files as the system grants without more rights: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    with suppress(OSError, ValueError):  # granted less than it says; what there was stays
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def share_arenas() -> None:
+    """Let threads share glibc's heaps, since what is free in one is of no use to another; to be called at the start."""
+    if hasattr(_c_library(), "mallopt"):
+        _c_library().mallopt(_ARENA_MAX, _ARENAS)
+
+
+def resident_bytes() -> int:
+    """Memory that the process has at the moment."""
+    return int(_process().memory_info().rss)
+
+
+async def give_back_when_idle(memory: Callable[[], int] = resident_bytes) -> None:
+    """Runs until cancelled: what a peak has left free in the allocator goes back to the system once it is over."""
+    quiet_bytes, used_seconds = memory(), time.process_time()
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        before_seconds, used_seconds = used_seconds, time.process_time()
+        now_bytes = memory()
+        if used_seconds - before_seconds < _BUSY * _LOOK_SECONDS and now_bytes > quiet_bytes + _WORTH_BYTES:
+            await asyncio.to_thread(give_back)
+            quiet_bytes = now_bytes = memory()
+        quiet_bytes = min(quiet_bytes, now_bytes)
+
+
+def give_back() -> None:
+    """Return free memory to the system, where the C library can (glibc)."""
+    if hasattr(_c_library(), "malloc_trim"):
+        _c_library().malloc_trim(0)
+
+
+@cache
+def _process() -> psutil.Process:
+    return psutil.Process()
+
+
+@cache
+def _c_library() -> Any:
+    return ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Logs and metrics: taken politely, counted, not stored.
+"""Metrics, and log records that are no GenAI events: taken politely, counted, not stored.
 
 Counting walks the message without building it: memory stays constant whatever the body holds, and text that is no
 UTF-8 does not matter. Field numbers and names: opentelemetry-proto 1.x, with the names that senders used before 1.0.
@@ -7,7 +7,9 @@ UTF-8 does not matter. Field numbers and names: opentelemetry-proto 1.x, with th
 from collections.abc import Collection, Iterator
 from typing import Any, Final, NamedTuple
 
+from otlp_receiver.decode.density import MOST_PARTS
 from otlp_receiver.decode.otlp_json import load
+from otlp_receiver.decode.rejections import lines_message
 from otlp_receiver.replies import Signal, Taken
 from pipelines.ingest import BadRequest, Encoding
 
@@ -46,17 +48,15 @@ _PATHS: Final[dict[Signal, tuple[_Level, ...]]] = {
 def count_records(signal: Signal, encoding: Encoding, body: bytes) -> int:
     """Number of spans, log records or metric points in an export request; raises BadRequest when it is none."""
     if encoding == "protobuf":
-        return _count_protobuf(body, 0, len(body), _PATHS[signal])
+        return _count_protobuf(body, 0, len(body), _PATHS[signal], iter(range(MOST_PARTS)))
     return _count_json(load(body), _PATHS[signal])
 
 
 def log_records_taken(records: int) -> Taken:
-    """The answer to a logs request."""
+    """The answer to a logs request without GenAI events."""
     if not records:
         return Taken()
-    return Taken(
-        records, f"{records} log records were not stored: this service stores spans; send events as span events"
-    )
+    return Taken(records, lines_message(records))
 
 
 def metric_points_taken(points: int) -> Taken:
@@ -84,16 +84,21 @@ _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BITS: Final = 64
 
 
-def _count_protobuf(body: bytes, start: int, end: int, path: tuple[_Level, ...]) -> int:
+def _count_protobuf(body: bytes, start: int, end: int, path: tuple[_Level, ...], steps: Iterator[int]) -> int:
+    """Of the message between `start` and `end`; `steps` are the fields that may be looked at."""
     if not path:
         return 1
-    inner = _submessages(body, start, end, path[0].numbers)
-    return sum(_count_protobuf(body, inner_start, inner_end, path[1:]) for inner_start, inner_end in inner)
+    inner = _submessages(body, start, end, path[0].numbers, steps)
+    return sum(_count_protobuf(body, inner_start, inner_end, path[1:], steps) for inner_start, inner_end in inner)
 
 
-def _submessages(body: bytes, start: int, end: int, numbers: Collection[int]) -> Iterator[tuple[int, int]]:
+def _submessages(
+    body: bytes, start: int, end: int, numbers: Collection[int], steps: Iterator[int]
+) -> Iterator[tuple[int, int]]:
     """Where in `body` the submessages of these field numbers lie, between `start` and `end`."""
     while start < end:
+        if next(steps, None) is None:
+            raise BadRequest(f"the request has more than {MOST_PARTS} fields: send smaller batches")
         tag, start = _varint(body, start)
         size_bytes, start = _size(body, start, tag & 7)
         if start + size_bytes > end:

@@ -11,7 +11,9 @@ from typing import Any, Final
 import structlog
 
 from config import Config
-from otlp_receiver.sockets import bind
+from config.models import ServerSettings
+from otlp_receiver.sockets import check
+from otlp_receiver.tls import load
 
 # The processes of a supervisor that was killed need a moment to end and give up their ports.
 _ADDRESS_WAIT_SECONDS: Final = 5.0
@@ -21,23 +23,39 @@ _log = structlog.get_logger("supervisor")
 
 
 def endpoints(config: Config, only: str | None) -> Iterator[tuple[str, str]]:
-    """What a role listens on: (path in the configuration, `host:port`)."""
-    if only != "export":
-        for receiver_id, receiver in config.receivers.items():
-            for name in ("grpc", "http"):
-                protocol = getattr(receiver.protocols, name)
-                if protocol is not None:
-                    yield f"receivers::{receiver_id}::protocols::{name}::endpoint", protocol.endpoint
+    """What a role listens on: (path in the configuration, `host:port` or `unix:/path`)."""
+    for path, protocol in _protocols(config, only):
+        yield f"{path}::endpoint", protocol.endpoint
     for extension_id, extension in enabled_extensions(config).items():
         if only != "ingest" or not extension_id.startswith("sql_http"):
             yield f"extensions::{extension_id}::endpoint", extension.endpoint
     yield "service::telemetry::metrics::address", config.service.telemetry.metrics.address
 
 
+def _protocols(config: Config, only: str | None) -> Iterator[tuple[str, ServerSettings]]:
+    if only == "export":
+        return
+    for receiver_id, receiver in config.receivers.items():
+        for name in ("grpc", "http"):
+            protocol = getattr(receiver.protocols, name)
+            if protocol is not None:
+                yield f"receivers::{receiver_id}::protocols::{name}", protocol
+
+
 def enabled_extensions(config: Config) -> dict[str, Any]:
     """The extensions to start: those that the service names, else all that are configured."""
     names = config.service.extensions
     return {name: body for name, body in config.extensions.items() if names is None or name in names}
+
+
+def check_certificates(config: Config, only: str | None) -> None:
+    """Raise OSError naming the first certificate file that cannot be used."""
+    for path, protocol in _protocols(config, only):
+        if protocol.tls is not None:
+            try:
+                load(protocol.tls)
+            except OSError as error:
+                raise OSError(f"{path}::tls: {error}") from None
 
 
 def check_endpoints(config: Config, only: str | None) -> None:
@@ -56,8 +74,7 @@ def check_endpoints(config: Config, only: str | None) -> None:
 
 def _problem(endpoint: str) -> OSError | None:
     try:
-        for bound in bind(endpoint, shared=False):
-            bound.close()
+        check(endpoint)
     except OSError as error:
         return error
     return None

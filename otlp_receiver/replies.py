@@ -58,6 +58,7 @@ SENDER_GONE: Final = Situation("sender_gone", grpc.StatusCode.CANCELLED, 400)
 UNKNOWN_PATH: Final = Situation("unknown_path", grpc.StatusCode.UNIMPLEMENTED, 404)
 WRONG_METHOD: Final = Situation("wrong_method", grpc.StatusCode.UNIMPLEMENTED, 405)
 TOO_LARGE: Final = Situation("too_large", grpc.StatusCode.RESOURCE_EXHAUSTED, 413)
+HEADERS_TOO_LARGE: Final = Situation("headers_too_large", grpc.StatusCode.RESOURCE_EXHAUSTED, 431)
 UNSUPPORTED: Final = Situation("unsupported_encoding", grpc.StatusCode.INVALID_ARGUMENT, 415)
 MEMORY_FULL: Final = Situation("memory_full", grpc.StatusCode.UNAVAILABLE, 503, _RETRY_AFTER_SECONDS)
 SLOW_BODY: Final = Situation("slow_body", grpc.StatusCode.UNAVAILABLE, 503, _RETRY_AFTER_SECONDS)
@@ -99,11 +100,27 @@ def encode_taken(signal: Signal, encoding: Encoding, taken: Taken) -> bytes:
 def encode_refused(refused: Refused, encoding: Encoding) -> bytes:
     """The google.rpc.Status of a refusal, RetryInfo among its details when the sender shall try again."""
     status = Status(code=refused.situation.grpc.value[0], message=refused.message)
-    if refused.situation.retry_after_seconds is not None:
-        retry_info = RetryInfo()
-        retry_info.retry_delay.seconds = refused.situation.retry_after_seconds
-        status.details.add().Pack(retry_info)
+    if (info := _retry_info(refused)) is not None:
+        status.details.add().Pack(info)
     return _encode(status, encoding)
+
+
+def retry_trailers(refused: Refused) -> tuple[tuple[str, bytes], ...]:
+    """RetryInfo where gRPC clients look for it: in the status, Python's exporter in a trailer of its own."""
+    if (info := _retry_info(refused)) is None:
+        return ()
+    return (
+        ("grpc-status-details-bin", encode_refused(refused, "protobuf")),
+        ("google.rpc.retryinfo-bin", info.SerializeToString()),
+    )
+
+
+def _retry_info(refused: Refused) -> RetryInfo | None:
+    if refused.situation.retry_after_seconds is None:
+        return None
+    info = RetryInfo()
+    info.retry_delay.seconds = refused.situation.retry_after_seconds
+    return info
 
 
 _FULL_SUCCESS: Final[dict[Encoding, bytes]] = {"protobuf": b"", "json": b"{}"}

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Final, Literal, Protocol
 
@@ -26,15 +27,16 @@ from otlp_receiver.replies import (
     encode_taken,
 )
 from pipelines.errors import Retryable
-from pipelines.ingest import Accepted, BadRequest, Encoding, Request
+from pipelines.ingest import Accepted, BadRequest, Encoding, Request, Stored
 from pipelines.metrics import (
+    ACCEPTED_LOG_RECORDS,
     ACCEPTED_SPANS,
     PARTIAL_SUCCESSES,
     PROJECT_BYTES,
     PROJECT_SPANS,
+    REFUSED_LOG_RECORDS,
     REFUSED_SPANS,
     REQUESTS,
-    UNSTORED_LOG_RECORDS,
     UNSTORED_METRIC_POINTS,
 )
 
@@ -46,6 +48,11 @@ _BODY_TIMEOUT_SECONDS: Final = 60.0
 """A body that trickles in holds its bytes of the admission; a sender that needs longer should send smaller batches."""
 _COUNT_INLINE_BYTES: Final = 64 * 1024
 """Bodies up to here are counted in less time than it takes to hand them to a thread."""
+_COUNT_TURN_SECONDS: Final = 2.0
+"""After the wait for the intake there is no more left of the 10 s after which clients give up."""
+
+_ACCEPTED: Final[dict[Stored, Counter]] = {"traces": ACCEPTED_SPANS, "logs": ACCEPTED_LOG_RECORDS}
+_REFUSED: Final[dict[Stored, Counter]] = {"traces": REFUSED_SPANS, "logs": REFUSED_LOG_RECORDS}
 
 _log = structlog.get_logger("receiver")
 
@@ -65,15 +72,29 @@ class Service:
     """The one path of all requests of one receiver and transport.
 
     Args:
-        intake: where span requests go.
+        intake: where requests go whose records are stored.
         admission: shared by every service of the process.
         receiver: component id, a label of the metrics.
         transport: a label of the metrics.
+        may_hold_events: False for the body of a logs request without GenAI events: it is counted, not decoded.
+
+    Attributes:
+        limit_bytes: most bytes that the admission lets requests hold.
     """
 
-    def __init__(self, intake: Intake, admission: Admission, receiver: str, transport: Transport) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        admission: Admission,
+        receiver: str,
+        transport: Transport,
+        *,
+        may_hold_events: Callable[[bytes], bool] = lambda _body: False,
+    ) -> None:
         self._intake = intake
+        self._may_hold_events = may_hold_events
         self._admission = admission
+        self.limit_bytes: Final = admission.limit_bytes
         self._labels = (receiver, transport)
         self._counting = asyncio.Lock()
 
@@ -87,19 +108,30 @@ class Service:
             Refused: with the situation that the sender is told; whatever goes wrong ends as one.
         """
         try:
-            project_id = authenticate()
-            with self._admission.lease() as lease:
-                body = await read(lease)
-                taken = await self._take(signal, Request(body, encoding, project_id, time.time_ns()))
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the sender gets a row of the reply table
-            refused = self._as_refused(error)
-            self.count(signal, refused.situation.outcome)
-            raise refused from None
+            outcome = await self._outcome(signal, encoding, read)
         except asyncio.CancelledError:
             self.count(signal, "cancelled")  # by the sender, or by the deadline of a shutdown
             raise
-        self.count(signal, "ok")
-        return encode_taken(signal, encoding, taken)
+        if isinstance(outcome, Taken):
+            self.count(signal, "ok")
+            return encode_taken(signal, encoding, outcome)
+        self.count(signal, outcome.situation.outcome)
+        try:
+            raise outcome
+        finally:
+            del outcome  # it refers to this frame now
+
+    async def _outcome(self, signal: Signal, encoding: Encoding, read: Read) -> Taken | Refused:
+        try:
+            project_id = authenticate()
+            with self._admission.lease() as lease:
+                body = await read(lease)
+                return await self._take(signal, Request(body, encoding, project_id, time.time_ns()))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the sender gets a row of the reply table
+            refused = self._as_refused(error)
+            # Their frames hold the body, which would wait for the collector of cycles, no longer admitted.
+            error.__traceback__ = error.__context__ = None
+            return refused
 
     def count(self, signal: Signal | Literal["unknown"], outcome: str) -> None:
         """Count a request that has been answered."""
@@ -107,37 +139,52 @@ class Service:
 
     async def _take(self, signal: Signal, request: Request) -> Taken:
         if signal == "traces":
-            return await self._take_spans(request)
+            return await self._take_in(request)
+        if signal == "logs" and self._may_hold_events(request.body):
+            return await self._take_in(replace(request, signal="logs"))
         records = await self._count_records(signal, request)
         if signal == "logs":
-            _child(UNSTORED_LOG_RECORDS, *self._labels).inc(records)
+            _child(REFUSED_LOG_RECORDS, *self._labels).inc(records)
             return log_records_taken(records)
         _child(UNSTORED_METRIC_POINTS, *self._labels).inc(records)
         return metric_points_taken(records)
 
-    async def _take_spans(self, request: Request) -> Taken:
+    async def _take_in(self, request: Request) -> Taken:
         try:
             accepted = await self._intake.submit(request)
         except Retryable:
-            with suppress(BadRequest):  # not this count's business: the intake has not looked at the body either
-                _child(REFUSED_SPANS, *self._labels).inc(await self._count_records("traces", request))
+            with suppress(BadRequest, Retryable):  # not this count's business: the sender gets the intake's answer
+                records = await self._count_records(request.signal, request)
+                _child(_REFUSED[request.signal], *self._labels).inc(records)
             raise
         self._count_accepted(request, accepted)
         return Taken(accepted.rejected_spans, accepted.message)
 
     def _count_accepted(self, request: Request, accepted: Accepted) -> None:
-        _child(ACCEPTED_SPANS, *self._labels).inc(accepted.spans)
-        _child(PROJECT_SPANS, request.project_id).inc(accepted.spans)
+        _child(_ACCEPTED[request.signal], *self._labels).inc(accepted.spans)
+        _child(_REFUSED[request.signal], *self._labels).inc(accepted.rejected_spans)
         _child(PROJECT_BYTES, request.project_id).inc(len(request.body))
-        if accepted.rejected_spans:
-            _child(REFUSED_SPANS, *self._labels).inc(accepted.rejected_spans)
-            _child(PARTIAL_SUCCESSES, *self._labels).inc()
+        if request.signal == "traces":
+            _child(PROJECT_SPANS, request.project_id).inc(accepted.spans)
+            if accepted.rejected_spans:
+                _child(PARTIAL_SUCCESSES, *self._labels).inc()
 
     async def _count_records(self, signal: Signal, request: Request) -> int:
         if len(request.body) <= _COUNT_INLINE_BYTES:
             return count_records(signal, request.encoding, request.body)
-        async with self._counting:  # one at a time, since parsed JSON takes many times its size
+        await self._turn_to_count()
+        try:
             return await asyncio.to_thread(count_records, signal, request.encoding, request.body)
+        finally:
+            self._counting.release()
+
+    async def _turn_to_count(self) -> None:
+        """One at a time, since parsed JSON takes many times its size."""
+        try:
+            async with asyncio.timeout(_COUNT_TURN_SECONDS):
+                await self._counting.acquire()
+        except TimeoutError:
+            raise Retryable("too many large requests at once; send again") from None
 
     def _as_refused(self, error: Exception) -> Refused:
         """Decide who is at fault: the sender (never again), the buffer (later), or we (later, and a traceback)."""

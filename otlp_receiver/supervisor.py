@@ -26,7 +26,7 @@ from otlp_receiver.child import START_FAILURE, Assignment, StartFailure
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.logs import configure_logs
 from otlp_receiver.metadata_store import MetadataStore
-from otlp_receiver.preflight import check_endpoints, enabled_extensions, endpoints, give_hints
+from otlp_receiver.preflight import check_certificates, check_endpoints, enabled_extensions, endpoints, give_hints
 from pipelines.errors import Permanent, Retryable
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class _Supervisor:
     async def _start(self) -> None:
         settings = self._config.service
         give_hints(self._config, self._only)
+        await asyncio.to_thread(check_certificates, self._config, self._only)
         await asyncio.to_thread(check_endpoints, self._config, self._only)
         await asyncio.to_thread(_open_metadata, self._config.metadata, self._metadata)
         health = next((body for name, body in enabled_extensions(self._config).items()
@@ -121,7 +122,7 @@ class _Supervisor:
         if self._only != "export":
             conventions = load_conventions()
             for number in range(self._config.service.workers):
-                yield Assignment("ingest", f"ingest-{number}", self._config, conventions)
+                yield Assignment("ingest", f"ingest-{number}", self._config, conventions, first=number == 0)
 
     async def _keep_children(self) -> None:
         """Raises StartFailure when one of them cannot start."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-Kind = Literal["observations", "traces", "scores"]
+Kind = Literal["observations", "traces", "scores", "contents"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.batch import Batch, Kind
 
-_ORDER: Final[tuple[Kind, ...]] = ("observations", "traces", "scores")
+_ORDER: Final[tuple[Kind, ...]] = ("observations", "traces", "scores", "contents")
 
 
 def cut(batch: Batch, start: int, stop: int) -> Batch:

@@ -26,6 +26,8 @@ _MOST_GROUP_BYTES: Final = 16 * 2**20
 _log = structlog.get_logger("intake")
 
 Encoding = Literal["protobuf", "json"]
+Stored = Literal["traces", "logs"]
+"""Signals whose records are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,19 @@ class Request:
         encoding: how it is encoded.
         project_id: what the request's key belongs to.
         received_at_ns: Unix nanoseconds.
+        signal: what it carries.
     """
 
     body: bytes
     encoding: Encoding
     project_id: str
     received_at_ns: int
+    signal: Stored = "traces"
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A request whose usable spans are durable.
+    """A request whose usable spans, or log records that are GenAI events, are durable.
 
     Attributes:
         spans: number stored.
@@ -73,7 +77,10 @@ class Appendable(Protocol):
 
 Outcome = Accepted | BadRequest
 Transform = Callable[[Sequence[Request]], tuple[list[Batch], list[Outcome]]]
-"""Decode and map: the batches of all requests together, and one outcome a request, in order. Never raises on input."""
+"""Decode and map: the batches of all requests together, and one outcome a request, in order.
+
+Never raises on the input of one request; raises for several to get them in two halves.
+"""
 
 
 Waiting = tuple["asyncio.Future[Accepted]", Request]
@@ -138,20 +145,28 @@ class Intake:
                     self._waiting.pop(future, None)
 
     def _run(self) -> None:
-        while group := self._take():
-            answers = self._process([request for _, request in group])
-            _answer(group, answers)
+        while self._process_next():
+            continue
+
+    def _process_next(self) -> bool:
+        """One group; False when there is none any more. What it held is free before the next one is waited for."""
+        group = self._take()
+        _answer(group, self._process([request for _, request in group]) if group else [])
+        return bool(group)
 
     def _take(self) -> list[Waiting]:
-        """Everything that is waiting, up to a bound on bytes; empty when closed and done."""
+        """Everything that is waiting, up to a bound on bytes, or one; empty when closed and done."""
         group: list[Waiting] = []
         size_bytes = 0
         with self._changed:
             while not group and not (self._closed and not self._waiting):
                 self._changed.wait_for(lambda: self._waiting or self._closed)
-                while self._waiting and size_bytes < _MOST_GROUP_BYTES:
-                    future, request = self._waiting.popitem(last=False)
+                while self._waiting:
+                    future, request = next(iter(self._waiting.items()))
                     size_bytes += len(request.body)
+                    if group and size_bytes > _MOST_GROUP_BYTES:
+                        break
+                    del self._waiting[future]
                     group.append((future, request))
         return group
 
@@ -165,8 +180,9 @@ class Intake:
             if len(requests) == 1:
                 _log.exception("A request could not be processed.", project=requests[0].project_id)
                 return [error]
-            # A fault of ours must not cost the neighbours: each on its own.
-            return [answer for request in requests for answer in self._process([request])]
+        # A fault of ours must not cost the neighbours, and what is too much at once is not in two halves.
+        half = len(requests) // 2
+        return self._process(requests[:half]) + self._process(requests[half:])
 
     def _store(self, requests: list[Request]) -> list[Outcome]:
         batches, outcomes = self._transform(requests)

@@ -3,8 +3,8 @@
 Names follow the OpenTelemetry Collector where it has one (`otelcol_*`), and start with `otlp_receiver_` where it has
 none. Counters are exposed without the `_total` suffix that the client library adds, as the Collector does
 (`otlp_receiver.telemetry`). All processes write to memory-mapped files that the supervisor sums: the gauges' mode says
-how. Label values come from configuration or from closed sets; project is the one exception and is bounded by the
-number of projects.
+how. Label values come from configuration or from closed sets, with two exceptions: project is bounded by the number of
+projects, and model by a limit (`pipelines.processors.cost`).
 """
 
 from typing import Final
@@ -22,8 +22,15 @@ REFUSED_SPANS: Final = Counter(
 REQUESTS: Final = Counter(
     "otelcol_receiver_requests", "Requests by signal and outcome.", ["receiver", "transport", "signal", "outcome"]
 )
-UNSTORED_LOG_RECORDS: Final = Counter(
-    "otelcol_receiver_refused_log_records", "Log records answered as not stored.", ["receiver", "transport"]
+ACCEPTED_LOG_RECORDS: Final = Counter(
+    "otelcol_receiver_accepted_log_records",
+    "GenAI events among log records answered OK, thus stored in the buffer.",
+    ["receiver", "transport"],
+)
+REFUSED_LOG_RECORDS: Final = Counter(
+    "otelcol_receiver_refused_log_records",
+    "Log records not taken: no GenAI events or unusable (partial success), or in a request answered with an error.",
+    ["receiver", "transport"],
 )
 UNSTORED_METRIC_POINTS: Final = Counter(
     "otelcol_receiver_refused_metric_points",
@@ -37,6 +44,9 @@ PROJECT_SPANS: Final = Counter("otlp_receiver_project_spans", "Spans stored in t
 PROJECT_BYTES: Final = Counter("otlp_receiver_project_bytes", "Request bytes after decompression.", ["project"])
 INFLIGHT_BYTES: Final = Gauge(
     "otlp_receiver_inflight_bytes", "Request bytes admitted and not yet answered.", multiprocess_mode="livesum"
+)
+UNPRICED_SPANS: Final = Counter(
+    "otelcol_processor_cost_unpriced_spans", "Model calls without a cost, since nobody has a price.", ["model"]
 )
 APPEND_SECONDS: Final = Histogram(
     "otlp_receiver_append_seconds",

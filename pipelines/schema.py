@@ -45,17 +45,7 @@ RANKED: Final = pa.struct(
         pa.field("value", pa.string()),
     ]
 )
-RANKED_ENTRIES: Final = pa.list_(
-    pa.struct(
-        [
-            pa.field("key", pa.string()),
-            pa.field("rank", pa.uint8()),
-            pa.field("time", TIME),
-            pa.field("span", pa.string()),
-            pa.field("value", pa.string()),
-        ]
-    )
-)
+RANKED_MAP: Final = pa.map_(pa.string(), RANKED)
 
 # What reports add up over millions of rows: LZ4 costs a third of ZSTD's time to read, and these columns are small.
 _FAST: Final = "LZ4"
@@ -63,7 +53,8 @@ _NAME: Final = "LowCardinality(String)"
 _TIME: Final = "DateTime64(9, 'UTC')"
 _TEXT_MAP: Final = "Map(LowCardinality(String), String)"
 _MONEY: Final = "Decimal(18, 12)"
-_RANKED: Final = f"SimpleAggregateFunction(min, Tuple(rank UInt8, time {_TIME}, span String, value String))"
+_RANKED_TUPLE: Final = f"Tuple(rank UInt8, time {_TIME}, span String, value String)"
+_RANKED: Final = f"SimpleAggregateFunction(min, {_RANKED_TUPLE})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +280,8 @@ TRACES: Final = Table(
         ),
         Column(
             "metadata",
-            RANKED_ENTRIES,
-            "SimpleAggregateFunction(groupUniqArrayArray, "
-            f"Array(Tuple(key String, rank UInt8, time {_TIME}, span String, value String)))",
+            RANKED_MAP,
+            f"SimpleAggregateFunction(minMap, Map(String, {_RANKED_TUPLE}))",
             "Trace metadata set by the application; per key the smallest (rank, time, span) wins.",
             "ZSTD(1)",
         ),
@@ -323,4 +313,46 @@ SCORES: Final = Table(
     ),
 )
 
-TABLES: Final[dict[Kind, Table]] = {table.kind: table for table in (OBSERVATIONS, TRACES, SCORES)}
+# What a log record can say of its span.
+_COMPLETING: Final = (
+    "type", "level", "environment", "release", "version", "user_id", "session_id", "trace_name", "tags", "provider",
+    "operation", "model", "request_model", "response_id", "finish_reasons", "model_parameters", "input", "output",
+    "tool_definitions", "tool_name", "tool_call_id", "tool_calls", "agent_name", "prompt_name", "prompt_version",
+    "usage_details", "input_tokens", "output_tokens", "total_tokens", "cost_details", "total_cost", "metadata",
+    "resource_attributes", "scope_name", "scope_version", "scope_attributes", "convention", "trace_flags",
+    "dropped_attributes_count",
+)  # fmt: skip
+
+CONTENTS: Final = Table(
+    kind="contents",
+    stored_as="content_rows",
+    doc="One row per GenAI event that came as a log record; they complete the observation of their span.",
+    engine="ReplacingMergeTree(position)",
+    partition_by="toYYYYMM(timestamp)",
+    order_by=("project_id", "trace_id", "observation_id", "id"),
+    time_column="timestamp",
+    columns=(
+        _name("project_id", "Project."),
+        _text("trace_id", "Trace of the span, 32 hex digits."),
+        _text("observation_id", "Span that it completes, 16 hex digits; the span may arrive later, or never."),
+        _text("id", "Derived from the record, so that a redelivered one replaces itself."),
+        _time("timestamp", "Time of the event."),
+        _time("observed_at", "When the sender's SDK took it in; decides between events of equal time."),
+        _small("position", "Place among the events of its scope and request, from 1; decides between equal times."),
+        _name("name", "Event name."),
+        Column("is_message", pa.bool_(), "Bool", "Input or output is one message of a conversation."),
+        _name("severity", "Severity as sent, in words, else its number."),
+        *(column for column in OBSERVATIONS.columns if column.name in _COMPLETING),
+        Column(
+            "first_token_wait_ns",
+            pa.uint64(),
+            "Nullable(UInt64)",
+            "Nanoseconds from the start of the span to the first token.",
+            "ZSTD(1)",
+        ),
+        _map("body", "Fields of the record's body as sent; a body that is no map is its field `content`."),
+        _time("ingested_at", "When the receiver took it in."),
+    ),
+)
+
+TABLES: Final[dict[Kind, Table]] = {table.kind: table for table in (OBSERVATIONS, TRACES, SCORES, CONTENTS)}

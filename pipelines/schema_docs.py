@@ -18,25 +18,45 @@ _INTRODUCTION: Final = """\
 <!-- Written by `python -m pipelines.schema_docs` from pipelines/schema.py. Change that. -->
 
 What a query finds, whatever instrumentation sent the spans. Times are UTC with nanoseconds. Query the views
-`observations`, `traces`, `scores`, `trace_totals` and `model_usage`; `otlp-receiver schema sql` prints all statements.
+`observations`, `traces`, `scores`, `contents`, `trace_totals`, `model_usage` and `model_calls`;
+`otlp-receiver schema sql` prints all statements.
 
 ## How the views merge
 
 - **observations, scores**: rows are inserted into `observation_rows` and `score_rows` (ReplacingMergeTree). A span that
   is delivered again replaces itself, and the view reads `FINAL`, so that `SELECT count()` never counts a copy. Copies
   are told by project, trace and span id and start at the same time; of two the one taken in later stays.
+- **contents**: GenAI events that came as log records, in `content_rows`, each once. What they say of a span is in its
+  row of `observations` too, as soon as both have come: input, output, tool calls and whatever else the span lacks. What
+  a span says itself stays; its type, model and usage are completed only where it is no model call itself.
 - **traces**: every batch inserts partial rows into `trace_rows` (AggregatingMergeTree), one for each trace that it has
   spans of. They merge by idempotent, commutative aggregates only: earliest `timestamp`, latest `end_time`, union of
   `tags`, and for the rest the value with the smallest (rank, time, span id), rank 0 being what the application said of
   the trace, then the root span, then any other. So order, splitting and repetition of the spans change nothing. The
   view shows the values alone; text is empty where no span had a value.
-- **trace_totals**: sums over `observations`, made when read: `project_id`, `trace_id`, `start_time`, `end_time`,
+- **trace_totals**: sums per trace, made when read: `project_id`, `trace_id`, `start_time`, `end_time`,
   `latency_seconds`, `observation_count`, `model_call_count`, `error_count`, `input_tokens`, `output_tokens`,
-  `total_tokens`, `total_cost`. Tokens and cost are those of model calls (GENERATION, EMBEDDING, RERANKER): what agents,
-  chains and wrappers repeat is not counted again. They are NULL when no call told them.
+  `total_tokens`, `total_cost`. Tokens and cost are those of model calls (GENERATION, EMBEDDING, RERANKER), each counted
+  once: see below. They are NULL when no call told them.
 - **model_usage**: tokens and cost over model calls, a row per `project_id`, `day` (UTC), `provider` and `model`:
   `model_call_count`, `input_tokens`, `output_tokens`, `total_tokens`, `total_cost`. It reads one stored key in place of
-  four columns: over millions of rows less than half the time of the same sums over `observations`.
+  four columns.
+- **model_calls**: what these two sum: calls as rows of `sign` 1, and as rows of `sign` -1 what was counted twice.
+
+## What counts once
+
+Every span stays in `observations`. Of spans that report one model call one counts, in `trace_totals` and `model_usage`:
+
+- What is no model call by its type (agents, chains, SDK wrappers) is not counted, whatever tokens it repeats.
+- **Equal `response_id`** in one project and day, in one trace or in two: one call. The span with usage counts, then an
+  instrumentor's before the provider SDK's own, then one with a cost, then the innermost.
+- **Parent and child** of the same model and usage: one call, the child counts. Models are the same when they differ by
+  a prefix (`openai/`), a date or case, or when one is unknown. A cost that only the parent has is kept.
+- Parent and child of which one has no usage: one call, with the usage of the other. A parent with several such children
+  is as many calls as it has children.
+
+The server fills two narrow tables for this from what is inserted into `observation_rows`: `call_rows` and
+`call_parent_rows`. Limits: decision [0005](decisions/0005-counting-calls-once.md).
 
 Rows expire a number of days (`ttl_days`) after they were stored, whatever their own time says. A condition on
 `start_time` makes `observations` read those days only (on a server of one's own: with the setting

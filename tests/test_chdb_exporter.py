@@ -182,7 +182,7 @@ def _partial_rows(draw: Any) -> list[dict[str, Any]]:
                 "timestamp": start,
                 "end_time": start + draw(st.integers(0, 3)),
                 "tags": draw(st.lists(st.sampled_from(["a", "b", "c"]), max_size=3, unique=True)),
-                "metadata": [{"key": key, **_ranked(draw)} for key in draw(st.sets(st.sampled_from("kl")))],
+                "metadata": {key: _ranked(draw) for key in draw(st.sets(st.sampled_from("kl")))},
                 **{name: _ranked(draw) for name in _RANKED_NAMES},
             }
         )
@@ -194,9 +194,6 @@ def _expected(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ranked = [name for name in _RANKED_NAMES if name != "public"]
     shown = []
     for (_, trace_id), trace in sorted(merged(rows).items()):
-        metadata: dict[str, str] = {}
-        for entry in sorted(tuple(v for _, v in item) for item in trace["metadata"]):
-            metadata.setdefault(entry[0], entry[-1])
         shown.append(
             {
                 "id": trace_id,
@@ -205,7 +202,7 @@ def _expected(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 **{name: merged_value(trace, name) for name in ranked},
                 "public": merged_value(trace, "public") == "true",
                 "tags": sorted(trace["tags"]),
-                "metadata": metadata,
+                "metadata": {key: entry[-1].decode() for key, entry in trace["metadata"].items()},
             }
         )
     return shown
@@ -244,7 +241,7 @@ class TestTraces:
                 "timestamp": START_NS + choose.randrange(3) * _MONTH_NS + choose.randrange(1000),
                 "end_time": START_NS + choose.randrange(4 * _MONTH_NS),
                 "tags": [choose.choice("abc")],
-                "metadata": [],
+                "metadata": {},
                 **{name: _choice(choose) for name in _RANKED_NAMES},
             }
             for _ in range(400)

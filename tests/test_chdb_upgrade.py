@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from exporters.clickhouse_calls import COUNTING_TABLES
 from exporters.clickhouse_sql import VIEWS, ddl, upgrade
 from pipelines.schema import OBSERVATIONS
 from tests.support.chdb import answer, opened, statement, value
@@ -33,17 +34,32 @@ def test_missing_columns_are_added_at_open(tmp_path: Path) -> None:
     assert rows == [{"request_model": "", "events": 0}] * 3 + [{"request_model": "gpt-5", "events": 1}]
 
 
-def test_model_usage_of_older_rows(tmp_path: Path) -> None:
-    """A store from before model_usage shows the usage of the rows it already has."""
+def test_calls_of_older_rows_are_counted(tmp_path: Path) -> None:
+    """A store from before the tables that count calls, or whose filling was cut short, counts the rows it has."""
     with opened(tmp_path / "chdb") as store:
-        store.export(observations(3))
-        before = answer(store, "SELECT * FROM model_usage")
-        for change in ("DROP INDEX usage_key_index", "DROP COLUMN usage_key"):
-            statement(store, f"ALTER TABLE otel.observation_rows {change}")
+        store.export(observations(20))
+        before = [answer(store, f"SELECT * FROM {view} ORDER BY ALL") for view in ("model_usage", "trace_totals")]
+        for table in COUNTING_TABLES:
+            statement(store, f"DROP VIEW otel.{table.feed} SYNC")
+        statement(store, f"DROP TABLE otel.{COUNTING_TABLES[0].name} SYNC")
 
     with opened(tmp_path / "chdb") as store:
-        assert answer(store, "SELECT * FROM model_usage") == before
-        assert before[0]["model_call_count"] == 3
+        after = [answer(store, f"SELECT * FROM {view} ORDER BY ALL") for view in ("model_usage", "trace_totals")]
+
+    assert after == before
+    assert sum(row["model_call_count"] for row in before[0]) == 20
+
+
+def test_retired_columns_go(tmp_path: Path) -> None:
+    """What an earlier version stored and nothing reads any more is dropped."""
+    usage_key = "ADD COLUMN usage_key String MATERIALIZED model, ADD INDEX usage_key_index usage_key TYPE set(16)"
+    with opened(tmp_path / "chdb") as store:
+        store.export(observations(3))
+        statement(store, f"ALTER TABLE otel.observation_rows {usage_key}")
+
+    with opened(tmp_path / "chdb") as store:
+        assert value(store, "SELECT count() FROM system.columns WHERE name = 'usage_key' AND table LIKE 'obs%'") == 0
+        assert value(store, "SELECT count() FROM observations") == 3
 
 
 def test_columns_of_a_later_version_are_left_alone(tmp_path: Path) -> None:
@@ -59,11 +75,12 @@ def test_columns_of_a_later_version_are_left_alone(tmp_path: Path) -> None:
 
 def test_time_to_live_follows_the_settings(tmp_path: Path) -> None:
     """Another ttl_days changes existing tables; 0 takes it away."""
-    definition = "SELECT create_table_query FROM system.tables WHERE name = 'trace_rows'"
+    definition = "SELECT create_table_query FROM system.tables WHERE name = '{}'"
     found = []
     for days in (90, 7, 0, 30):
         with opened(tmp_path / "chdb", ttl_days=days) as store:
-            found.append(value(store, definition))
+            found.append(value(store, definition.format("trace_rows")))
+            assert ("toIntervalDay" in value(store, definition.format("call_rows"))) == bool(days)
 
     assert ["toIntervalDay" in text for text in found] == [True, True, False, True]
     assert "toIntervalDay(7)" in found[1]

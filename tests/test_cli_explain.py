@@ -2,13 +2,20 @@
 
 import gzip
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from otlp_receiver.cli.explanation import explain_request
 from otlp_receiver.cli.main import app
+from tests.support.configs import MINIMAL
+from tests.support.corpus import Recording, recordings
+from tests.support.log_requests import record
+from tests.support.log_requests import to_protobuf as logs_to_protobuf
+from tests.support.mapping import PLAN
 from tests.support.otlp import Event, Link, Span, export, to_json, to_protobuf
 
 _CALL = Span(
@@ -49,6 +56,11 @@ def _explained(tmp_path: Path, *spans: Span) -> list[dict[str, Any]]:
     file.write_bytes(to_protobuf(export(*spans)))
     spans_found: list[dict[str, Any]] = json.loads(_explain(file, "--json").stdout)["spans"]
     return spans_found
+
+
+def _explained_recording(recording: Recording) -> list[dict[str, Any]]:
+    found = explain_request(recording.decompressed(), recording.encoding, PLAN.conventions)
+    return [asdict(span) for span in found.spans]
 
 
 def _filled(span: dict[str, Any]) -> dict[str, tuple[list[str], str]]:
@@ -93,6 +105,212 @@ def test_every_attribute_is_accounted_for(tmp_path: Path) -> None:
     (span,) = _explained(tmp_path, _CALL)
     told = [source.split(" = ")[0] for one in span["filled"] for source in one["sources"]]
     assert {key for key, _ in _CALL.attributes} <= {*told, *span["metadata"], *span["copies"]}
+
+
+# --- why -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_dialect_was_known_by_is_told(tmp_path: Path) -> None:
+    """The scope where it tells, else the first attribute; other dialects on the same span are named too."""
+    mixed = Span(attributes=[("ai.model.id", "m"), ("gen_ai.request.model", "m"), ("http.route", "/chat")])
+    file = tmp_path / "request.pb"
+    file.write_bytes(to_protobuf(export(mixed, scope="ai")))
+    (span,) = json.loads(_explain(file, "--json").stdout)["spans"]
+    assert (span["convention"], span["recognised_by"]) == ("Vercel AI SDK", "scope ai")
+    assert span["also"] == [
+        "OpenTelemetry GenAI (attribute gen_ai.request.model)",
+        "HTTP, RPC and databases (attribute http.route)",
+    ]
+    (span,) = _explained(tmp_path, mixed)
+    assert span["recognised_by"] == "attribute ai.model.id"
+
+
+def test_what_was_not_taken_is_told(tmp_path: Path) -> None:
+    """Of two values for one column the one that lost is named; one that says the same is no loss."""
+    (span,) = _explained(
+        tmp_path,
+        Span(
+            attributes=[
+                ("gen_ai.request.model", "a"),
+                ("ai.model.id", "b"),
+                ("gen_ai.usage.input_tokens", 5),
+                ("ai.usage.inputTokens", 5),
+            ]
+        ),
+    )
+    assert span["lost"] == [{"column": "request_model", "source": "ai.model.id", "value": "b"}]
+    assert span["copies"] == ["ai.usage.inputTokens"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scope", "notes"),
+    [
+        (
+            {"gen_ai.usage.input_tokens": 3260, "gen_ai.usage.cache_read.input_tokens": 2051},
+            "x",
+            [
+                (
+                    "input_tokens 3260 = 1209 input + 2051 input_cached_tokens: "
+                    "gen_ai.usage.input_tokens = 3260 counts the cached ones as well"
+                )
+            ],
+        ),
+        (
+            {"gen_ai.usage.input_tokens": 22, "gen_ai.usage.cache_read.input_tokens": 2051},
+            "x",
+            [
+                (
+                    "input_tokens 2073 = 22 input + 2051 input_cached_tokens: "
+                    "gen_ai.usage.input_tokens = 22 leaves the cached ones out"
+                )
+            ],
+        ),
+        (
+            {"gen_ai.usage.reasoning.output_tokens": 7, "gen_ai.usage.total_tokens": 9},
+            "x",
+            [
+                "output_tokens 7 = 0 output + 7 output_reasoning_tokens: no whole was sent, only its parts",
+                "total 9 was sent, 2 more than input and output: other",
+            ],
+        ),
+        (
+            {"langfuse.observation.usage_details": '{"input": 1, "output": 2}', "gen_ai.usage.input_tokens": 5},
+            "x",
+            ["buckets as langfuse.observation.usage_details gives them"],
+        ),
+        ({"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 2}, "x", []),
+    ],
+    ids=["inside", "beside", "parts alone", "given", "plain"],
+)
+def test_tokens_are_added_up(tmp_path: Path, attributes: dict[str, Any], scope: str, notes: list[str]) -> None:
+    """How numbers that contain each other, or do not, became buckets that do not."""
+    file = tmp_path / "request.pb"
+    file.write_bytes(to_protobuf(export(Span(attributes=[*attributes.items()]), scope=scope)))
+    (span,) = json.loads(_explain(file, "--json").stdout)["spans"]
+    assert span["usage"] == notes
+
+
+def test_traces_are_explained(tmp_path: Path) -> None:
+    """Name, user, session, tags, public, metadata, input and output of a trace, each with the span it is from."""
+    root = Span(
+        name="root",
+        attributes=[
+            ("langfuse.trace.name", "checkout"),
+            ("langfuse.trace.public", True),
+            ("langfuse.trace.metadata.plan", "pro"),
+            ("langfuse.trace.input", "question"),
+            ("langfuse.trace.tags", ["a", "b"]),
+            ("user.id", "u-1"),
+        ],
+    )
+    child = Span(span_id="2122232425262728", parent_id=root.span_id, attributes=[("session.id", "s-1")])
+    file = tmp_path / "request.pb"
+    file.write_bytes(to_protobuf(export(root, child)))
+    (trace,) = json.loads(_explain(file, "--json").stdout)["traces"]
+    told = f"said of the trace by span {root.span_id}"
+    assert trace["id"] == root.trace_id
+    assert _filled(trace) == {
+        "name": ([told], "checkout"),
+        "user_id": ([f"its root, span {root.span_id}"], "u-1"),
+        "session_id": ([f"span {child.span_id}, the earliest that says it"], "s-1"),
+        "public": ([told], "true"),
+        "tags": (["all of its spans"], "a, b"),
+        "metadata[plan]": ([told], "pro"),
+        "input": ([told], "question"),
+    }
+
+
+def test_log_events_are_explained(tmp_path: Path) -> None:
+    """Log records are told from spans; each event says which span it completes, other records are rejected."""
+    file = tmp_path / "request.pb"
+    event = record("gen_ai.user.message", {"content": "hi"}, trace_id="ab" * 16, span_id="cd" * 8)
+    file.write_bytes(logs_to_protobuf([event, record("", "plain")]))
+    shown = _explain(file).stdout
+    assert "request.pb: protobuf, 1 log event, 1 rejected" in shown
+    assert f"completes span {'cd' * 8} of trace {'ab' * 16}\n" in shown
+    assert "event gen_ai.user.message" in shown
+    assert '[{"role":"user","parts":[{"type":"text","content":"hi"}]}]' in shown
+
+
+# --- one recording of each family of dialects ------------------------------------------------------------------------
+
+_FAMILIES = {
+    "js/vercel-ai-6": "Vercel AI SDK",
+    "js/vercel-ai-7": "Vercel AI SDK 7",
+    "js/langfuse-5": "Langfuse",
+    "js/openinference": "OpenInference",
+    "js/traceloop-0.27": "OpenLLMetry (Traceloop)",
+    "js/mastra-1.71": "Mastra",
+    "js/genkit-1.42": "Genkit",
+    "python/otel-openai-v2": "OpenTelemetry GenAI",
+    "python/pydantic-ai-2": "Pydantic AI",
+    "python/logfire": "Pydantic Logfire",
+    "python/mlflow": "MLflow",
+    "python/litellm-otel": "LiteLLM",
+    "python/google-adk": "Google ADK",
+    "python/haystack-native": "Haystack",
+    "python/strands-agents": "Strands Agents",
+    "python/langwatch": "LangWatch",
+    "python/openlit": "OpenLIT",
+    "python/semantic-kernel": "Semantic Kernel",
+    "python/ms-agent-framework": "Microsoft Agent Framework",
+    "python/azure-ai-inference": "Azure AI Inference",
+    "python/fastmcp-native": "Model Context Protocol",
+}
+
+
+@pytest.mark.parametrize(("source", "title"), _FAMILIES.items())
+def test_recordings_are_explained(source: str, title: str) -> None:
+    """Each family is recognised, says by what, and accounts for every attribute, families and objects included."""
+    found = [each for each in recordings() if each.signal == "traces" and each.file.startswith(f"{source}/")]
+    seen: set[str] = set()
+    for recording in found[:5]:
+        sent = [span for resource in recording.export() for scope in resource.scopes for span in scope.spans]
+        explained = _explained_recording(recording)
+        assert [one["id"] for one in explained] == [span.span_id for span in sent]
+        seen.update(one["convention"] for one in explained if one["recognised_by"])
+        for span, one in zip(sent, explained, strict=True):
+            assert [key for key, value in span.attributes if not _is_told(key, value, one)] == [], span.name
+    assert title in seen
+
+
+def _is_told(key: str, value: Any, explained: dict[str, Any]) -> bool:
+    """Whether an attribute is named, alone, with a place in it, or with others of its family; or has its entry."""
+    lost = [one["source"] for one in explained["lost"]]
+    sources = [source for one in explained["filled"] for source in one["sources"]]
+    told = {source.split(" = ")[0].split("#")[0] for source in [*sources, *lost, *explained["copies"]]}
+    families = tuple(source.removesuffix("N") for source in told if source.endswith(".N"))
+    entries = {*explained["metadata"]}
+    return (
+        key in told | entries
+        or key.startswith(families or ("\0",))
+        or any(key.endswith(f".{entry}") for entry in entries)
+        or value in ("", None, [], {})
+    )
+
+
+# --- whose conventions -----------------------------------------------------------------------------------------------
+
+
+def test_the_conventions_of_a_pipeline_are_asked_for(tmp_path: Path) -> None:
+    """With several pipelines one must be named, and it must exist."""
+    file, config = tmp_path / "request.pb", tmp_path / "my.yaml"
+    file.write_bytes(to_protobuf(export(_CALL)))
+    text = MINIMAL.replace("local:", "local:\n  local/b: {directory: b}")
+    text = text.replace("  otlp:", "  otlp/b: {protocols: {grpc: {endpoint: ':1'}}}\n  otlp:")
+    own = "conventions: [{name: acme, title: Acme, precedence: 5, fields: {agent_name: [acme.ticket]}}]"
+    config.write_text(f"{text}    traces/b: {{receivers: [otlp/b], buffer: local/b, exporters: [debug], {own}}}\n")
+    unnamed, wrong, named = (
+        _explain(file, "--config", str(config), *more, "--json")
+        for more in ((), ("--pipeline", "traces/c"), ("--pipeline", "traces/b"))
+    )
+    assert unnamed.exit_code == wrong.exit_code == 1
+    assert "say which with --pipeline (traces, traces/b)" in unnamed.stderr
+    assert "no pipeline traces/c: it has traces, traces/b" in wrong.stderr
+    assert _filled(json.loads(named.stdout)["spans"][0])["agent_name"] == (["acme.ticket"], "T-1")
+
+
+# --- for people ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])

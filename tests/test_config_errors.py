@@ -76,7 +76,7 @@ def test_faults_of_the_defaults_come_before_those_of_overrides() -> None:
 
     assert lines_of(overrides=overrides) == [
         (
-            "config/default.yaml:14:3: extensions::sql_http: "
+            "config/default.yaml:16:3: extensions::sql_http: "
             "needs a chdb exporter in a pipeline: it serves the embedded store"
         ),
         "--set service.workers: service::workers: must be at least 1, got 0",

@@ -26,10 +26,11 @@ def test_embedded_defaults_spell_out_the_models_defaults(tmp_path: Path) -> None
     """What the default file writes is what the models give by themselves, so neither can drift."""
     bare = """
 receivers: {otlp: {protocols: {grpc:, http:}}}
+processors: {cost:}
 buffers: {local:}
 exporters: {chdb:}
 extensions: {health_check:, sql_http:}
-service: {pipelines: {traces: {receivers: [otlp], buffer: local, exporters: [chdb]}}}
+service: {pipelines: {traces: {receivers: [otlp], processors: [cost], buffer: local, exporters: [chdb]}}}
 """
     assert loaded(tmp_path, bare) == load()
 

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from config.loader import load
-from config.models import Settings
 from config.printing import print_config
+from config.settings import Settings
 from tests.support.configs import MINIMAL, loaded
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "config" / "examples").glob("*.yaml"))

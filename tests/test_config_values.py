@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from config.values import format_duration, mask_dsn, parse_component_id, parse_duration_seconds, parse_endpoint
+from config.values import (
+    format_duration,
+    mask_dsn,
+    parse_component_id,
+    parse_duration_seconds,
+    parse_endpoint,
+    parse_tcp_endpoint,
+)
 from config.yaml_tree import plain_value
 
 
@@ -67,6 +74,14 @@ def test_endpoints(text: str) -> None:
     assert parse_endpoint(text) == text
 
 
+@pytest.mark.parametrize("text", ["unix:/run/x.sock", "unix:///run/x.sock", "/run/x.sock"])
+def test_paths_of_sockets(text: str) -> None:
+    """Each way to write the path of a unix socket means the same, where one is allowed."""
+    assert parse_endpoint(text) == "unix:/run/x.sock"
+    with pytest.raises(ValueError, match="expected host:port"):
+        parse_tcp_endpoint(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -83,6 +98,10 @@ def test_endpoints(text: str) -> None:
         "http://h:1",
         "h:\u0661",
         "unix:x",
+        "unix://x",
+        "unix:/",
+        "x.sock",
+        "/run/",
         4317,
         None,
     ],

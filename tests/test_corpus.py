@@ -11,18 +11,20 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
+from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from pipelines.ingest import Accepted
-from tests.support.accounting import problems
+from tests.support.accounting import problems, unaccounted
 from tests.support.arrow_rows import Row
 from tests.support.corpus import Recording, recordings
+from tests.support.log_reading import RecordedEvent, recorded_events, recorded_lines
 from tests.support.otlp import Resource, Scope, Span
 from tests.support.senders import Call, grpc_calls, post
 from tests.support.service import Service
-from tests.support.span_tables import decoded, plain_export, plain_table
+from tests.support.span_tables import decoded, kind_and_text, plain_export, plain_table
 
 _RECORDINGS: Final = recordings()
 # LangWatch's path of its own is not served; its clients can be pointed at the standard one.
@@ -144,4 +146,60 @@ def test_every_trace_has_its_record(running: Service, stored: dict[Key, Row]) ->
     assert {trace_id: (row["timestamp"], row["end_time"]) for trace_id, row in rows.items()} == {
         trace_id: (min(row["start_time"] for row in each), max(row["end_time"] for row in each))
         for trace_id, each in spans.items()
+    }
+
+
+def test_log_records_that_are_no_events_are_counted(answers: dict[str, tuple[int, bytes]]) -> None:
+    """Each logs request is told how many of its records were lines of an application, and nothing else is refused."""
+    for recording in _RECORDINGS:
+        if recording.signal == "logs":
+            response = ExportLogsServiceResponse()
+            _, body = answers[recording.file]
+            if recording.encoding == "json":
+                json_format.Parse(body, response)
+            else:
+                response.ParseFromString(body)
+            assert response.partial_success.rejected_log_records == recorded_lines(recording), recording.file
+
+
+def test_every_event_is_stored_whole(running: Service, answers: dict[str, tuple[int, bytes]]) -> None:
+    """Each GenAI log record of a span is a row of `contents` that says all that was sent."""
+    assert answers
+    events = [
+        (each.file, event)
+        for each in _RECORDINGS
+        if each.signal == "logs"
+        for event in recorded_events(each)
+        if event.span_id
+    ]
+    distinct = ", ".join(f"'{trace_id}'" for trace_id in sorted({event.trace_id for _, event in events}))
+    running.wait_for_rows(f"trace_id IN ({distinct})", len(events), "contents")
+    rows = running.sql(
+        f"SELECT * FROM contents WHERE trace_id IN ({distinct}) ORDER BY timestamp, observed_at, position"
+    )
+    assert len(rows) == len(events) > 200
+    wrong = [f"{file} {event.name}: {lost}" for file, event in events if (lost := _lost(event, rows))]
+    assert wrong == []
+
+
+def _lost(event: RecordedEvent, rows: list[Row]) -> list[tuple[str, str]]:
+    """What of an event is in no row of its span and name and time; the least, where there are several."""
+    sent = [(key, *kind_and_text(value)) for key, value in (*event.attributes.items(), *event.body.items())]
+    own = (event.trace_id, event.span_id, event.name, event.time_ns)
+    found = [
+        unaccounted(_as_span(row), sent)
+        for row in rows
+        if (row["trace_id"], row["observation_id"], row["name"], row["timestamp"]) == own
+    ]
+    return min(found, key=len, default=[("record", event.name)])
+
+
+def _as_span(row: Row) -> Row:
+    """With the columns that the accounting of spans looks into."""
+    return {
+        **row,
+        "metadata": {**row["metadata"], **row["body"]},
+        "status_message": row["severity"],
+        "start_time": 0,
+        "completion_start_time": row["first_token_wait_ns"],
     }

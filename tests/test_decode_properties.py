@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from otlp_receiver.decode import decode
 from pipelines.ingest import Accepted, BadRequest, Encoding
+from tests.support.mutations import mutated
 from tests.support.otlp import Export, export, span, to_json, to_protobuf
 from tests.support.span_tables import decoded, plain_export, plain_table, request
 from tests.support.strategies import exports, resources
@@ -56,7 +57,7 @@ def test_both_encodings_give_equal_tables(body: Export) -> None:
 @given(exports, st.sampled_from(["protobuf", "json"]), st.integers(0, 2**32), st.integers(1, 8))
 def test_mutated_bodies_give_an_outcome(exported: Export, encoding: Encoding, seed: int, changes: int) -> None:
     """Whatever bytes arrive, there is an outcome, and the neighbour's spans are all that they were."""
-    body = _mutated(_ENCODE[encoding](exported), random.Random(seed), changes)
+    body = mutated(_ENCODE[encoding](exported), random.Random(seed), changes)
     good = request(to_protobuf(_GOOD))
     table, outcomes = decode([good, request(body, encoding), good])
     rows = [
@@ -91,23 +92,6 @@ def test_many_requests_share_a_table(requests: list[tuple[Export, Encoding]]) ->
     assert plain_table(table) == [row for rows in expected for row in rows]
     assert table.spans.column("request").to_pylist() == [index for index, rows in enumerate(expected) for _ in rows]
     assert outcomes == [Accepted(len(rows)) for rows in expected]
-
-
-def _mutated(body: bytes, chance: random.Random, changes: int) -> bytes:
-    """`body` with bytes changed, removed, doubled, or its tail cut off."""
-    result = bytearray(body or b"\n")
-    for _ in range(changes):
-        place = chance.randrange(len(result) or 1)
-        match chance.randrange(4):
-            case 0:
-                result[place : place + 1] = chance.randbytes(1)
-            case 1:
-                del result[place : place + chance.randrange(1, 9)]
-            case 2:
-                result[place:place] = result[place : place + chance.randrange(1, 9)]
-            case 3:
-                del result[place:]
-    return bytes(result)
 
 
 _deep: object = None

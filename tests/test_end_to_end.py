@@ -19,11 +19,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.support.accounting import problems
 from tests.support.arrow_rows import Row
+from tests.support.counters import growth, series
 from tests.support.otlp import Export, Span, event, export, span, to_json, to_protobuf
 from tests.support.otlp_reading import from_protobuf
 from tests.support.senders import JSON, PROTOBUF, grpc_calls, post
@@ -31,6 +32,20 @@ from tests.support.service import Service
 
 _QUESTION: Final = [{"role": "user", "parts": [{"type": "text", "content": "Weather in Paris? ☀️"}]}]
 _ANSWER: Final = [{"role": "assistant", "parts": [{"type": "text", "content": "Twelve degrees.\n"}]}]
+_EVERY_KIND: Final[dict[str, Any]] = {
+    "app.text": 'Zürich ☀️ "quoted"\n',
+    "app.empty": "",
+    "app.flag": True,
+    "app.whole": -(2**63),
+    "app.real": 0.1,
+    "app.nan": float("nan"),
+    "app.bytes": b"\x00\x7f\xff",
+    "app.texts": ["a", "", "ü"],
+    "app.numbers": [1, 2, 2**40],
+    "app.reals": [0.5, float("-inf")],
+    "app.flags": [True, False],
+    "app.nothing": [],
+}
 
 
 def _agent_run() -> tuple[ReadableSpan, ...]:
@@ -57,8 +72,7 @@ def _agent_run() -> tuple[ReadableSpan, ...]:
                     "gen_ai.response.finish_reasons": ["stop"],
                     "gen_ai.input.messages": json.dumps(_QUESTION),
                     "gen_ai.output.messages": json.dumps(_ANSWER),
-                    "app.numbers": [1, 2, 2**40],
-                    "app.flag": True,
+                    **_EVERY_KIND,
                 }
             )
             chat.add_event("first token", {"n": 1})
@@ -71,37 +85,52 @@ def _agent_run() -> tuple[ReadableSpan, ...]:
 
 
 class _JsonExporter(SpanExporter):
-    """What no released Python exporter does: OTLP/JSON."""
+    """OTLP/JSON, which Python exporters do in a preview only, that needs an SDK of another version."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, is_compressed: bool) -> None:
         self._service = service
+        self._is_compressed = is_compressed
 
     def export(self, spans: Any) -> Any:
         body = to_json(from_protobuf(encode_spans(spans).SerializeToString()))
-        answer = post(self._service, body, content_type=JSON)
-        assert (answer.status_code, answer.content) == (200, b"{}")
+        encoding = "gzip" if self._is_compressed else ""
+        answer = post(self._service, gzip.compress(body) if encoding else body, content_type=JSON, encoding=encoding)
+        return SpanExportResult.SUCCESS if (answer.status_code, answer.content) == (200, b"{}") else answer
 
 
-def _exporter(service: Service, how: str) -> SpanExporter:
-    match how:
+def _exporter(service: Service, encoding: str, compression: str) -> SpanExporter:
+    match encoding:
         case "gRPC":
-            return GrpcExporter(f"http://127.0.0.1:{service.ports['grpc']}", insecure=True)
-        case "gRPC gzip":
-            endpoint = f"http://127.0.0.1:{service.ports['grpc']}"
-            return GrpcExporter(endpoint, insecure=True, compression=grpc.Compression.Gzip)
-        case "JSON":
-            return _JsonExporter(service)
-    compression = Compression.Gzip if how == "HTTP gzip" else Compression.NoCompression
-    return HttpExporter(f"{service.url('http')}/v1/traces", compression=compression)
+            return GrpcExporter(service.url("grpc"), insecure=True, compression=_GRPC_COMPRESSIONS[compression])
+        case "protobuf":
+            return HttpExporter(f"{service.url('http')}/v1/traces", compression=Compression(compression))
+    return _JsonExporter(service, is_compressed=compression == "gzip")
 
 
-@pytest.mark.parametrize("how", ["gRPC", "gRPC gzip", "HTTP", "HTTP gzip", "JSON"])
-def test_what_the_sdk_sends_is_what_the_store_holds(running: Service, how: str) -> None:
-    """Spans of the real SDK, over each exporter: every field in the store, every column as the conventions say."""
+_GRPC_COMPRESSIONS: Final = {
+    "none": grpc.Compression.NoCompression,
+    "gzip": grpc.Compression.Gzip,
+    "deflate": grpc.Compression.Deflate,
+}
+_EXPORTERS: Final = [
+    *(("gRPC", compression) for compression in _GRPC_COMPRESSIONS),
+    *(("protobuf", compression.value) for compression in Compression),
+    ("JSON", "none"),
+    ("JSON", "gzip"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "compression"), _EXPORTERS)
+def test_what_the_sdk_sends_is_what_the_store_holds(running: Service, encoding: str, compression: str) -> None:
+    """Spans of the real SDK, over each exporter: success is reported and counted, every field is in the store."""
     spans = _agent_run()
-    exporter = _exporter(running, how)
-    exporter.export(spans)
+    exporter = _exporter(running, encoding, compression)
+    with growth(running) as counted:
+        assert exporter.export(spans) is SpanExportResult.SUCCESS
     exporter.shutdown()
+    labels = {"receiver": "otlp", "transport": "grpc" if encoding == "gRPC" else "http"}
+    assert counted[series("otelcol_receiver_accepted_spans", **labels)] == len(spans)
+    assert counted[series("otelcol_receiver_requests", **labels, signal="traces", outcome="ok")] == 1
     sent = from_protobuf(encode_spans(spans).SerializeToString())
     rows = _stored(running, *(each.trace_id for resource in sent for scope in resource.scopes for each in scope.spans))
     _assert_whole(rows, sent)
@@ -299,17 +328,9 @@ def test_health_and_metrics_tell_the_truth(running: Service) -> None:
     """Ready is 200 and live is 200; the counters of accepted and sent spans count what was sent."""
     assert requests.get(running.url("health") + "/live", timeout=10).ok
     assert running.is_ready()
-    before = _counters(running)
     sent = [_fresh() for _ in range(7)]
-    assert post(running, to_protobuf(export(*sent))).ok
-    _stored(running, *(each.trace_id for each in sent))
-    after = _counters(running)
-    accepted = 'otelcol_receiver_accepted_spans{receiver="otlp",transport="http"}'
-    assert after[accepted] - before[accepted] == 7
-    stored = 'otelcol_exporter_sent_spans{exporter="chdb"}'
-    assert after[stored] - before.get(stored, 0) >= 7
-
-
-def _counters(service: Service) -> dict[str, float]:
-    lines = requests.get(service.url("metrics") + "/metrics", timeout=10).text.splitlines()
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    with growth(running) as counted:
+        assert post(running, to_protobuf(export(*sent))).ok
+        _stored(running, *(each.trace_id for each in sent))
+    assert counted[series("otelcol_receiver_accepted_spans", receiver="otlp", transport="http")] == 7
+    assert counted[series("otelcol_exporter_sent_spans", exporter="chdb")] >= 7

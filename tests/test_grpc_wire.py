@@ -1,7 +1,9 @@
 """OTLP/gRPC as raw HTTP/2 frames: what no gRPC library would send."""
 
 import asyncio
+import gzip
 import struct
+import zlib
 from typing import Final
 
 import grpc
@@ -77,17 +79,30 @@ async def test_raw_client_is_right() -> None:
     assert [request.body for request in intake.consumed] == [BODY]
 
 
-@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
 @on_uvloop
-async def test_messages_that_cannot_be_decompressed(encoding: str) -> None:
-    """An unknown encoding and a broken stream are refused for good by gRPC itself; the next call is not harmed."""
+async def test_unknown_compression() -> None:
+    """A compression that gRPC does not know is refused for good by gRPC itself; the next call is not harmed."""
     intake = RememberingIntake()
-    call = headers_frame(grpc_encoding=encoding) + message_frame(b"not compressed at all", compressed=True)
+    call = headers_frame(grpc_encoding="zstd") + message_frame(b"not compressed at all", compressed=True)
     async with grpc_server(intake) as server, grpc_channel(server) as channel:
         assert await raw_status(server, call) == grpc.StatusCode.INTERNAL.value[0]
         assert await channel.unary_unary(TRACES)(BODY) == b""
 
     assert len(intake.consumed) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"), [("gzip", gzip.compress(BODY)[:-9]), ("deflate", zlib.compress(BODY)[:-5] + b"xxxxx")]
+)
+@on_uvloop
+async def test_broken_compression(encoding: str, message: bytes) -> None:
+    """A broken stream is the sender's fault, and refused for good."""
+    intake = RememberingIntake()
+    call = headers_frame(grpc_encoding=encoding) + message_frame(message, compressed=True)
+    async with grpc_server(intake) as server:
+        assert await raw_status(server, call) == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+    assert not intake.consumed
 
 
 @on_uvloop

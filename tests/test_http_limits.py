@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import sys
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -12,8 +13,14 @@ from structlog.testing import capture_logs
 
 from otlp_receiver import service
 from otlp_receiver.admission import LEAST_LEASE_BYTES, Admission
+from tests.support.hostile import bomb
 from tests.support.http_client import BODY, head, post, raw
 from tests.support.receivers import MIB, RememberingIntake, http_server, on_uvloop, requests_counted, until
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
@@ -72,8 +79,13 @@ def many_member_bomb() -> bytes:
 
 @pytest.mark.parametrize(
     ("coding", "bomb"),
-    [("gzip", one_member_bomb()), ("gzip", many_member_bomb()), ("deflate", zlib.compress(bytes(128 * MIB)))],
-    ids=["gzip", "gzip members", "deflate"],
+    [
+        ("gzip", one_member_bomb()),
+        ("gzip", many_member_bomb()),
+        ("deflate", zlib.compress(bytes(128 * MIB))),
+        ("zstd", bomb("zstd")),
+    ],
+    ids=["gzip", "gzip members", "deflate", "zstd"],
 )
 @on_uvloop
 async def test_decompression_bomb(coding: str, bomb: bytes) -> None:
@@ -91,6 +103,20 @@ async def test_decompression_bomb(coding: str, bomb: bytes) -> None:
     assert (response.status, answer.code) == (413, 8)
     assert peak_bytes < 16 * MIB
     assert len(intake.consumed) == 1
+
+
+@on_uvloop
+async def test_zstd() -> None:
+    """Bodies in zstd arrive as they were, up to the size limit."""
+    intake = RememberingIntake()
+    body = bytes(range(256)) * (4 * MIB // 256)
+    async with http_server(intake, max_mib=4) as server:
+        async with post(server, zstd.compress(body), Content_Encoding="zstd") as response:
+            assert response.status == 200
+        async with post(server, zstd.compress(body + b"x"), Content_Encoding="zstd") as response:
+            assert response.status == 413
+
+    assert [request.body for request in intake.consumed] == [body]
 
 
 # --- admission, slow and vanishing senders ---------------------------------------------------------------------------

@@ -1,25 +1,17 @@
-"""OTLP/HTTP on real sockets: what is taken, and the receiver's life."""
+"""OTLP/HTTP on real sockets: what is taken, and the receiver's life. Paths, encodings, replies: tests/conformance."""
 
 import asyncio
 import gzip
 import json
 import time
-import zlib
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from google.rpc.status_pb2 import Status
-from opentelemetry.exporter.otlp.proto.http import Compression
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from config.models import HttpServerSettings
 from otlp_receiver.admission import LEAST_LEASE_BYTES, Admission
@@ -28,32 +20,11 @@ from otlp_receiver.service import Service
 from pipelines.ingest import Accepted
 from pipelines.metrics import ACCEPTED_SPANS, PARTIAL_SUCCESSES, PROJECT_BYTES, REFUSED_SPANS
 from tests.support.http_client import BODY, JSON, PROTOBUF, head, post, raw
-from tests.support.other_signals import logs_request, metrics_request
+from tests.support.other_signals import logs_request
 from tests.support.otlp import export, span, to_json
 from tests.support.receivers import MIB, RememberingIntake, http_server, on_uvloop, requests_counted, until
 
 # --- what is taken ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/traces",
-        "/v1/traces?tenant=1",
-        "/api/public/otel/v1/traces",
-        "/api/public/otel",
-        "/otel/v1/traces",
-        "/api/otel/v1/traces",
-    ],
-)
-@on_uvloop
-async def test_paths_of_traces(path: str) -> None:
-    """Every path that some client uses for traces takes them; a query does not matter."""
-    intake = RememberingIntake()
-    async with http_server(intake) as server, post(server, BODY, path) as response:
-        assert (response.status, await response.read()) == (200, b"")
-
-    assert [request.body for request in intake.consumed] == [BODY]
 
 
 @on_uvloop
@@ -72,46 +43,6 @@ async def test_request_as_the_intake_sees_it() -> None:
     assert (binary.body, binary.encoding, binary.project_id) == (BODY, "protobuf", "default")
     assert (json_request.body, json_request.encoding, json_request.project_id) == (text, "json", "default")
     assert started_ns <= binary.received_at_ns <= json_request.received_at_ns <= time.time_ns()
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [PROTOBUF, "APPLICATION/X-PROTOBUF", "application/x-protobuf; charset=utf-8", "application/x-protobuf;v=1", JSON],
-)
-@on_uvloop
-async def test_content_type_spellings(content_type: str) -> None:
-    """Case and parameters of the content type do not matter."""
-    async with http_server(RememberingIntake()) as server, post(server, BODY, Content_Type=content_type) as response:
-        assert response.status == 200
-
-
-@pytest.mark.parametrize(
-    ("coding", "body"),
-    [
-        ("identity", BODY),
-        ("", BODY),
-        ("gzip", gzip.compress(BODY)),
-        ("GZip", gzip.compress(BODY)),
-        ("x-gzip", gzip.compress(BODY)),
-        ("gzip", gzip.compress(BODY[:7]) + gzip.compress(BODY[7:])),
-        ("deflate", zlib.compress(BODY)),
-    ],
-)
-@on_uvloop
-async def test_content_encodings(coding: str, body: bytes) -> None:
-    """Compressed bodies arrive decompressed, whether they come with a length or in chunks."""
-    intake = RememberingIntake()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for byte in body:
-            yield bytes([byte])
-
-    async with http_server(intake) as server:
-        for sent in (body, chunks()):
-            async with post(server, sent, Content_Encoding=coding) as response:
-                assert response.status == 200
-
-    assert [request.body for request in intake.consumed] == [BODY, BODY]
 
 
 @on_uvloop
@@ -201,27 +132,6 @@ async def test_counters_of_success() -> None:
 
 
 @on_uvloop
-async def test_logs_and_metrics() -> None:
-    """Log records are rejected by number, metric points warned about, empty requests plainly accepted."""
-    logs, metrics = logs_request([[2, 1]]).SerializeToString(), metrics_request(2).SerializeToString()
-    async with http_server(RememberingIntake()) as server:
-        async with post(server, logs, "/v1/logs") as response:
-            log_reply = ExportLogsServiceResponse.FromString(await response.read())
-        async with post(server, metrics, "/v1/metrics") as response:
-            metric_reply = ExportMetricsServiceResponse.FromString(await response.read())
-        async with post(server, b"", "/v1/logs") as response:
-            assert (response.status, await response.read()) == (200, b"")
-        async with post(server, b"{}", "/v1/metrics", Content_Type=JSON) as response:
-            assert (response.status, await response.read()) == (200, b"{}")
-        async with post(server, b"garbage", "/v1/logs") as response:
-            assert response.status == 400
-
-    assert log_reply.partial_success.rejected_log_records == 3
-    assert metric_reply.partial_success.rejected_data_points == 0
-    assert "10 metric points" in metric_reply.partial_success.error_message
-
-
-@on_uvloop
 async def test_large_logs_request_is_counted() -> None:
     """A body too large to be counted on the event loop is counted in a thread, with the same result."""
     body = logs_request([[20_000]]).SerializeToString()
@@ -229,28 +139,6 @@ async def test_large_logs_request_is_counted() -> None:
         reply = ExportLogsServiceResponse.FromString(await response.read())
 
     assert reply.partial_success.rejected_log_records == 20_000
-
-
-@pytest.mark.parametrize("compression", list(Compression))
-@on_uvloop
-async def test_real_sdk(compression: Compression) -> None:
-    """Spans of the OpenTelemetry SDK arrive, with every compression that it offers."""
-    intake = RememberingIntake()
-
-    def trace(endpoint: str) -> None:
-        provider = TracerProvider()
-        exporter = OTLPSpanExporter(endpoint=f"http://{endpoint}/v1/traces", compression=compression)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-        for index in range(10):
-            provider.get_tracer("tests").start_span(f"span {index}").end()
-        assert provider.force_flush()
-        provider.shutdown()
-
-    async with http_server(intake) as server:
-        await asyncio.to_thread(trace, server.endpoints[0])
-
-    spans = ExportTraceServiceRequest.FromString(intake.consumed[0].body).resource_spans[0].scope_spans[0].spans
-    assert [each.name for each in spans] == [f"span {index}" for index in range(10)]
 
 
 # --- life cycle ------------------------------------------------------------------------------------------------------

@@ -1,14 +1,26 @@
 """Content codings, undone in bounded pieces."""
 
 import gzip
+import os
+import struct
+import sys
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otlp_receiver.inflate import DECODERS, PIECE_BYTES
+from otlp_receiver.inflate import DECODERS, PIECE_BYTES, coding_of
 from pipelines.ingest import BadRequest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+EMPTY_FRAME = zstd.compress(b"")
+PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
 
 
 def inflate(coding: str, data: bytes, packet_bytes: int) -> bytes:
@@ -36,6 +48,19 @@ def test_gzip_of_any_members(members: list[bytes], packet_bytes: int) -> None:
     assert inflate("gzip", data, packet_bytes) == b"".join(members)
 
 
+def skippable(content: bytes) -> bytes:
+    """A zstd frame that carries nothing of the body (RFC 8878 section 3.1.2)."""
+    return b"\x5a\x2a\x4d\x18" + struct.pack("<I", len(content)) + content
+
+
+@given(frames=st.lists(st.tuples(st.binary(max_size=500), st.booleans()), max_size=5), packet_bytes=st.integers(1, 200))
+def test_zstd_of_any_frames(frames: list[tuple[bytes, bool]], packet_bytes: int) -> None:
+    """Frames one after the other are one body, and skippable ones nothing of it, wherever the packets are cut."""
+    data = b"".join(skippable(content) if skip else zstd.compress(content) for content, skip in frames)
+
+    assert inflate("zstd", data, packet_bytes) == b"".join(content for content, skip in frames if not skip)
+
+
 @given(body=st.binary(max_size=500), packet_bytes=st.integers(1, 200))
 def test_deflate_with_and_without_wrapper(body: bytes, packet_bytes: int) -> None:
     """Both readings of "deflate" are understood, wherever the packets are cut."""
@@ -54,6 +79,28 @@ def test_around_the_piece_size(size_bytes: int) -> None:
         assert inflate("gzip", gzip.compress(body), packet_bytes) == body
         assert inflate("deflate", zlib.compress(body), packet_bytes) == body
         assert inflate("deflate", raw_deflate(body), packet_bytes) == body
+        assert inflate("zstd", zstd.compress(body), packet_bytes) == body
+
+
+def test_zstd_bomb_comes_in_pieces() -> None:
+    """What one packet becomes is never more than a piece at a time, however much it is."""
+    decoder = DECODERS["zstd"]()
+    pieces = decoder.feed(zstd.compress(bytes(256 * PIECE_BYTES)))
+
+    assert [len(next(pieces)) for _ in range(100)] == [PIECE_BYTES] * 100
+
+
+@pytest.mark.parametrize(("window_log", "is_taken"), [(23, True), (24, False), (27, False)])
+def test_zstd_window(window_log: int, is_taken: bool) -> None:  # noqa: FBT001 - a parameter
+    """A frame may demand 8 MiB of memory and no more (RFC 9659)."""
+    body = os.urandom(PIECE_BYTES) + bytes((1 << window_log) - PIECE_BYTES + 1)
+    data = zstd.compress(body, options={zstd.CompressionParameter.window_log: window_log})
+
+    if is_taken:
+        assert inflate("zstd", data, 10_000_000) == body
+    else:
+        with pytest.raises(BadRequest, match="too much memory"):
+            inflate("zstd", data, 10_000_000)
 
 
 def test_padding_after_a_member() -> None:
@@ -64,7 +111,7 @@ def test_padding_after_a_member() -> None:
     assert inflate("gzip", data, 10_000) == b"ab"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("coding", list(PACK))
 def test_no_bytes_are_an_empty_body(coding: str) -> None:
     """An empty body with a coding is an empty request."""
     assert inflate(coding, b"", 10) == b""
@@ -83,6 +130,13 @@ def test_no_bytes_are_an_empty_body(coding: str) -> None:
         ("deflate", b"x", "ends before"),
         ("deflate", zlib.compress(b"x") + b"y", "goes on"),
         ("gzip", gzip.compress(b"") * 1001, "more than 1000 members"),
+        ("zstd", b"not zstd at all", "broken"),
+        ("zstd", zstd.compress(b"x" * 1000)[:-1], "ends before"),
+        ("zstd", zstd.compress(b"x")[:3], "ends before"),
+        ("zstd", zstd.compress(b"x") + b"garbage", "broken"),
+        ("zstd", skippable(b"1234")[:-1], "ends before"),
+        ("zstd", EMPTY_FRAME * 1001, "more than 1000 frames"),
+        ("zstd", skippable(b"") * 1001, "more than 1000 frames"),
     ],
 )
 def test_broken_streams(coding: str, data: bytes, message: str) -> None:
@@ -91,13 +145,21 @@ def test_broken_streams(coding: str, data: bytes, message: str) -> None:
         inflate(coding, data, 10_000)
 
 
-@given(coding=st.sampled_from(["gzip", "deflate"]), data=st.binary(max_size=300), flip=st.integers(0, 200))
+@given(coding=st.sampled_from(list(PACK)), data=st.binary(max_size=300), flip=st.integers(0, 200))
 def test_garbage_is_only_ever_a_bad_request(coding: str, data: bytes, flip: int) -> None:
     """Noise, and real streams with one byte changed, end in bytes or BadRequest."""
-    stream = bytearray(gzip.compress(data) if coding == "gzip" else zlib.compress(data))
+    stream = bytearray(PACK[coding](data))
     stream[flip % len(stream)] ^= 0x55
     for hostile in (data, bytes(stream)):
         try:
             inflate(coding, hostile, 50)
         except BadRequest:
             continue
+
+
+@given(body=st.binary(max_size=500))
+def test_coding_of_a_grpc_message(body: bytes) -> None:
+    """What gRPC has compressed is told from what it has not: requests begin with field 1, or are empty."""
+    assert coding_of(gzip.compress(body)) == "gzip"
+    assert coding_of(zlib.compress(body)) == "deflate"
+    assert coding_of(body and b"\x0a" + body) == ""

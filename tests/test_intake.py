@@ -10,7 +10,7 @@ import pytest
 from pipelines import ingest
 from pipelines.batch import Batch
 from pipelines.errors import BufferFull, Retryable
-from pipelines.ingest import Accepted, BadRequest, Intake, Outcome, Request
+from pipelines.ingest import Accepted, BadRequest, Intake, Outcome, Request, Transform
 from tests.support.records import observations
 
 
@@ -46,8 +46,8 @@ def _request(body: bytes = b"x") -> Request:
 
 
 @asynccontextmanager
-async def _running(buffer: _Buffer) -> AsyncIterator[Intake]:
-    intake = Intake(_transform, [], buffer)
+async def _running(buffer: _Buffer, transform: Transform = _transform) -> AsyncIterator[Intake]:
+    intake = Intake(transform, [], buffer)
     intake.start()
     try:
         yield intake
@@ -130,6 +130,53 @@ def test_a_fault_of_ours_does_not_cost_the_neighbours() -> None:
 
         assert (good, other) == (Accepted(2), Accepted(1))
         assert isinstance(crashed, ZeroDivisionError)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_too_much_together_is_done_in_parts() -> None:
+    """A group that the transformation refuses is halved until it fits; everybody gets the answer to their own."""
+
+    def three_at_most(requests: Sequence[Request]) -> tuple[list[Batch], list[Outcome]]:
+        if len(requests) > 3:
+            raise MemoryError
+        return _transform(requests)
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer, three_at_most) as intake:
+            first = asyncio.create_task(intake.submit(_request()))
+            await asyncio.to_thread(buffer.entered.wait, 10)
+            rest = asyncio.create_task(_answers(intake, [b"x" * size for size in range(1, 11)]))
+            await asyncio.sleep(0)
+            buffer.gate.set()
+            await first
+
+            assert await rest == [Accepted(size) for size in range(1, 11)]
+
+        assert [len(batches) for batches in buffer.appends] == [1, 2, 3, 2, 3]
+
+    asyncio.run(scenario())
+
+
+def test_a_group_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group has no more bytes than the bound, but for one request that is larger alone."""
+    monkeypatch.setattr(ingest, "_MOST_GROUP_BYTES", 10)
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.gate.clear()
+        async with _running(buffer) as intake:
+            first = asyncio.create_task(intake.submit(_request()))
+            await asyncio.to_thread(buffer.entered.wait, 10)
+            rest = asyncio.create_task(_answers(intake, [b"x" * size for size in (4, 6, 1, 20, 9)]))
+            await asyncio.sleep(0)
+            buffer.gate.set()
+            await first
+            await rest
+
+        assert [sum(batch.rows for batch in batches) for batches in buffer.appends] == [1, 10, 1, 20, 9]
 
     asyncio.run(scenario())
 

@@ -58,10 +58,19 @@ def test_masks_content_in_every_column_that_may_hold_it() -> None:
     assert (row["id"], row["name"]) == (SECRET, SECRET)
 
 
+def test_masks_contents() -> None:
+    """Log records hold the same content as spans; what they are told by is left alone."""
+    said = {"id": SECRET, "input": SECRET, "output": SECRET, "body": [(SECRET, SECRET)], "metadata": [("k", SECRET)]}
+    (row,) = rows(processor("sk-[a-z0-9]{20,}")(from_rows("contents", [said])))
+
+    assert (row["id"], row["input"], row["output"]) == (SECRET, "****", "****")
+    assert (row["body"], row["metadata"]) == ([(SECRET, "****")], [("k", "****")])
+
+
 def test_masks_traces_and_scores() -> None:
     """The same content must not come back by way of the trace or the judge's comment."""
     ranked = {"rank": 1, "time": START_NS, "span": "s", "value": f"see {SECRET}"}
-    trace = from_rows("traces", [{"input": ranked, "output": ranked, "metadata": [{"key": "k", **ranked}]}])
+    trace = from_rows("traces", [{"input": ranked, "output": ranked, "metadata": [("k", ranked)]}])
     score = from_rows("scores", [{"comment": SECRET, "metadata": [("k", SECRET)]}])
     mask = processor("sk-[a-z0-9]{20,}")
 
@@ -69,7 +78,7 @@ def test_masks_traces_and_scores() -> None:
 
     assert [masked_trace[name]["value"] for name in ("input", "output")] == ["see ****"] * 2
     assert masked_trace["input"]["span"] == "s"
-    assert masked_trace["metadata"][0]["value"] == "see ****"
+    assert masked_trace["metadata"][0][1]["value"] == "see ****"
     assert (masked_score["comment"], masked_score["metadata"]) == ("****", [("k", "****")])
 
 

@@ -44,9 +44,9 @@ def test_port_of_another_program() -> None:
             bind(endpoint, shared=True)
 
 
-@pytest.mark.parametrize("endpoint", ["no-such-host.invalid:4317", "192.0.2.1:4317", "unix:/tmp/otlp.sock"])
+@pytest.mark.parametrize("endpoint", ["no-such-host.invalid:4317", "192.0.2.1:4317", "unix:/no/directory/otlp.sock"])
 def test_addresses_that_are_not_here(endpoint: str) -> None:
-    """A name that does not resolve, an address of another machine, and what is not supported name the endpoint."""
+    """A name that does not resolve, an address of another machine, and a path that is not there name the endpoint."""
     with pytest.raises(OSError, match=f"cannot listen on {endpoint}: "):
         bind(endpoint, shared=True)
 

@@ -9,7 +9,7 @@ from otlp_receiver import __version__
 from otlp_receiver.cli.options import ConfigFiles, Overrides, load_config
 
 if TYPE_CHECKING:
-    from config.models import Settings
+    from config.settings import Settings
 
 _DEFAULT_DATABASE: Final = "otel"
 

@@ -37,7 +37,7 @@ def query(
 ) -> None:
     """Ask the running service in ClickHouse SQL, read-only.
 
-    Tables: [bold]observations[/], [bold]traces[/], [bold]scores[/], [bold]trace_totals[/].
+    Tables: [bold]observations[/], [bold]traces[/], [bold]scores[/], [bold]trace_totals[/], [bold]model_usage[/].
 
     On a terminal the answer is a table; in a pipe it is tab-separated with
     a header. --format, or FORMAT in the query, asks for something else.

@@ -1,4 +1,4 @@
-"""The OTLP trace request as a message class whose `string` fields are read as bytes.
+"""The OTLP requests as message classes whose `string` fields are read as bytes.
 
 A strict proto3 parser refuses a whole request for one string that is not UTF-8, and real exporters send such strings
 (a cut emoji as ED A0 BD). On the wire `string` and `bytes` are the same, so the published OTLP descriptors are loaded
@@ -6,12 +6,18 @@ into a pool of their own with the one type changed to the other; text is then de
 """
 
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-_REQUEST: Final = "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"
+Signal = Literal["traces", "logs"]
+
+_REQUESTS: Final[dict[Signal, tuple[Any, str]]] = {
+    "traces": (trace_service_pb2, "opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest"),
+    "logs": (logs_service_pb2, "opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest"),
+}
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
@@ -37,8 +43,9 @@ def _add(pool: descriptor_pool.DescriptorPool, file: Any, added: set[str]) -> No
 
 
 @cache
-def request_class() -> Any:
-    """The lenient class of ExportTraceServiceRequest."""
+def request_class(signal: Signal = "traces") -> Any:
+    """The lenient class of a signal's export request."""
+    module, name = _REQUESTS[signal]
     pool = descriptor_pool.DescriptorPool()
-    _add(pool, trace_service_pb2.DESCRIPTOR, set())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(_REQUEST))
+    _add(pool, module.DESCRIPTOR, set())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))

@@ -5,20 +5,21 @@ names, 64-bit integers as strings, numbers, rounded numbers or {"low", "high"} p
 `instrumentationLibrarySpans` (0.27), null for anything. Unknown fields are ignored.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
 
+from otlp_receiver.decode.density import require_sparse_json
+from otlp_receiver.decode.json_repair import repair
 from otlp_receiver.decode.json_values import Object, field, number, text, typed_text
 from otlp_receiver.decode.rejections import Rejections, span_problem
 from otlp_receiver.decode.span_table import AttributeColumns, SpanTableBuilder
 from pipelines.ingest import BadRequest
 
 _UINT64_MAX: Final = 2**64 - 1
-_UINT32_MAX: Final = 2**32 - 1
+UINT32_MAX: Final = 2**32 - 1
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 _KINDS: Final = {
     f"SPAN_KIND_{name}": number
@@ -28,20 +29,21 @@ _STATUS_CODES: Final = {f"STATUS_CODE_{name}": number for number, name in enumer
 _HEX: Final = re.compile("(?:[0-9a-fA-F]{2})*")
 
 
-class _Unusable(ValueError):
-    """A field of a span that cannot be read; the text is what `Rejections` says of it."""
+class Unusable(ValueError):
+    """A field of a span or log record that cannot be read; the text is what `Rejections` says of it."""
 
 
 def append(builder: SpanTableBuilder, request: int, body: bytes) -> Rejections:
     """Append the spans of one request; raises BadRequest when the body is no ExportTraceServiceRequest in JSON."""
     rejections = Rejections()
-    for place, resource_spans in _objects(load(body), "", "resourceSpans", "resource_spans"):
+    for place, resource_spans in objects(load(body), "", "resourceSpans", "resource_spans"):
         _append_resource(builder, request, resource_spans, place, rejections)
     return rejections
 
 
 def load(body: bytes) -> Object:
     """The JSON object in a body; raises BadRequest. Lone surrogates and invalid UTF-8 become U+FFFD."""
+    require_sparse_json(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -52,20 +54,14 @@ def load(body: bytes) -> Object:
 
 
 def _load_leniently(body: bytes, strict_error: Exception) -> Any:
-    """The standard library takes lone surrogates and NaN, which orjson refuses."""
     try:
-        value = json.loads(body.decode("utf-8-sig", "replace"), parse_constant=str)
-        return orjson.loads(_replace_surrogates(value))
-    except (ValueError, RecursionError):
+        return orjson.loads(repair(body))
+    except orjson.JSONDecodeError:
         raise BadRequest(f"the body is not JSON: {strict_error}") from None
 
 
-def _replace_surrogates(value: Any) -> bytes:
-    # UTF-16 joins what is a pair and shows what is not; U+FFFD takes the place of what UTF-8 cannot express.
-    return json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
-
-
-def _object(value: Object, place: str, *names: str) -> Object:
+def object_at(value: Object, place: str, *names: str) -> Object:
+    """The object under one of the names, empty when there is none; raises BadRequest naming the place."""
     found = field(value, *names)
     if found is None:
         return {}
@@ -74,7 +70,8 @@ def _object(value: Object, place: str, *names: str) -> Object:
     return found
 
 
-def _objects(value: Object, place: str, *names: str) -> Iterator[tuple[str, Object]]:
+def objects(value: Object, place: str, *names: str) -> Iterator[tuple[str, Object]]:
+    """(place, object) of every entry of the array under one of the names; raises BadRequest naming the place."""
     found = field(value, *names)
     path = f"{place}.{names[0]}".lstrip(".")
     if not isinstance(found, list | None):
@@ -94,63 +91,64 @@ def _kind_of(value: Any) -> str:
 def _append_resource(
     builder: SpanTableBuilder, request: int, resource_spans: Object, place: str, rejections: Rejections
 ) -> None:
-    resource = _object(resource_spans, place, "resource")
+    resource = object_at(resource_spans, place, "resource")
     row = len(builder.resources.rows)
-    builder.resources.rows.append((text(resource_spans, "schemaUrl", "schema_url"), _dropped(resource)))
-    _append_attributes(builder.resource_attributes, resource, f"{place}.resource")
+    builder.resources.rows.append((text(resource_spans, "schemaUrl", "schema_url"), dropped(resource)))
+    append_attributes(builder.resource_attributes, resource, f"{place}.resource")
     names = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
-    for inner, scope_spans in _objects(resource_spans, place, *names):
-        scope = _object(scope_spans, inner, "scope", "instrumentationLibrary", "instrumentation_library")
+    for inner, scope_spans in objects(resource_spans, place, *names):
+        scope = object_at(scope_spans, inner, "scope", "instrumentationLibrary", "instrumentation_library")
         owner = (request, row, len(builder.scopes.rows))
         schema_url = text(scope_spans, "schemaUrl", "schema_url")
-        builder.scopes.rows.append((text(scope, "name"), text(scope, "version"), schema_url, _dropped(scope)))
-        _append_attributes(builder.scope_attributes, scope, f"{inner}.scope")
-        for span_place, span in _objects(scope_spans, inner, "spans"):
+        builder.scopes.rows.append((text(scope, "name"), text(scope, "version"), schema_url, dropped(scope)))
+        append_attributes(builder.scope_attributes, scope, f"{inner}.scope")
+        for span_place, span in objects(scope_spans, inner, "spans"):
             _append_span(builder, owner, span, span_place, rejections)
 
 
 def _append_span(
     builder: SpanTableBuilder, owner: tuple[int, int, int], span: Object, place: str, rejections: Rejections
 ) -> None:
+    builder.require_room(1)
     try:
         row = (*owner, *_span_row(span, place))
-    except _Unusable as problem:
+    except Unusable as problem:
         rejections.add(place, str(problem))
         return
     index = len(builder.spans.rows)
     builder.spans.rows.append(row)
-    _append_attributes(builder.span_attributes, span, place)
-    for event_place, event in _objects(span, place, "events"):
-        time = _uint_or_zero(field(event, "timeUnixNano", "time_unix_nano"))
-        builder.events.rows.append((index, time, text(event, "name"), _dropped(event)))
-        _append_attributes(builder.event_attributes, event, event_place)
-    for link_place, link in _objects(span, place, "links"):
+    append_attributes(builder.span_attributes, span, place)
+    for event_place, event in objects(span, place, "events"):
+        time = uint_or_zero(field(event, "timeUnixNano", "time_unix_nano"))
+        builder.events.rows.append((index, time, text(event, "name"), dropped(event)))
+        append_attributes(builder.event_attributes, event, event_place)
+    for link_place, link in objects(span, place, "links"):
         builder.links.rows.append((index, *_link_row(link)))
-        _append_attributes(builder.link_attributes, link, link_place)
+        append_attributes(builder.link_attributes, link, link_place)
 
 
 def _span_row(span: Object, place: str) -> tuple[Any, ...]:
-    trace_id = _id(span, "traceId", "trace_id")
-    span_id = _id(span, "spanId", "span_id")
-    parent_span_id = _id(span, "parentSpanId", "parent_span_id")
+    trace_id = read_id(span, "traceId", "trace_id")
+    span_id = read_id(span, "spanId", "span_id")
+    parent_span_id = read_id(span, "parentSpanId", "parent_span_id")
     problem = span_problem(trace_id, span_id, parent_span_id)
     if problem:
-        raise _Unusable(problem)
-    status = _object(span, place, "status")
+        raise Unusable(problem)
+    status = object_at(span, place, "status")
     return (
         trace_id.hex(),
         span_id.hex(),
         parent_span_id.hex() if any(parent_span_id) else "",
         text(span, "traceState", "trace_state"),
-        _uint_or_zero(field(span, "flags"), _UINT32_MAX),
+        uint_or_zero(field(span, "flags"), UINT32_MAX),
         text(span, "name"),
-        _enum(field(span, "kind"), _KINDS),
+        read_enum(field(span, "kind"), _KINDS),
         _time(span, "startTimeUnixNano", "start_time_unix_nano"),
         _time(span, "endTimeUnixNano", "end_time_unix_nano"),
-        _dropped(span),
-        _uint_or_zero(field(span, "droppedEventsCount", "dropped_events_count"), _UINT32_MAX),
-        _uint_or_zero(field(span, "droppedLinksCount", "dropped_links_count"), _UINT32_MAX),
-        _enum(field(status, "code"), _STATUS_CODES),
+        dropped(span),
+        uint_or_zero(field(span, "droppedEventsCount", "dropped_events_count"), UINT32_MAX),
+        uint_or_zero(field(span, "droppedLinksCount", "dropped_links_count"), UINT32_MAX),
+        read_enum(field(status, "code"), _STATUS_CODES),
         text(status, "message"),
     )
 
@@ -160,45 +158,49 @@ def _link_row(link: Object) -> tuple[Any, ...]:
         text(link, "traceId", "trace_id").lower(),
         text(link, "spanId", "span_id").lower(),
         text(link, "traceState", "trace_state"),
-        _uint_or_zero(field(link, "flags"), _UINT32_MAX),
-        _dropped(link),
+        uint_or_zero(field(link, "flags"), UINT32_MAX),
+        dropped(link),
     )
 
 
-def _id(span: Object, *names: str) -> bytes:
-    digits = text(span, *names)
+def read_id(owner: Object, *names: str) -> bytes:
+    """A trace or span id, empty when there is none; raises Unusable."""
+    digits = text(owner, *names)
     if not _HEX.fullmatch(digits):
-        raise _Unusable(f"{names[0]}: not pairs of hexadecimal digits")
+        raise Unusable(f"{names[0]}: not pairs of hexadecimal digits")
     return bytes.fromhex(digits)
 
 
-def _enum(value: Any, names: dict[str, int]) -> int:
+def read_enum(value: Any, names: dict[str, int]) -> int:
     """An enum's number; a name that is not known reads as 0, the unspecified member."""
     if isinstance(value, str):
         value = names[value] if value in names else number(value)
     return int(value) if isinstance(value, int) and _INT32_MIN <= value <= _INT32_MAX else 0
 
 
-def _dropped(value: Object) -> int:
-    return _uint_or_zero(field(value, "droppedAttributesCount", "dropped_attributes_count"), _UINT32_MAX)
+def dropped(value: Object) -> int:
+    """How many attributes its sender's limits cut."""
+    return uint_or_zero(field(value, "droppedAttributesCount", "dropped_attributes_count"), UINT32_MAX)
 
 
 def _time(span: Object, *names: str) -> int:
     found = field(span, *names)
     value = 0 if found is None else number(found)
     if value is None or not 0 <= value <= _UINT64_MAX:
-        raise _Unusable(f"{names[0]}: not an unsigned 64-bit integer")
+        raise Unusable(f"{names[0]}: not an unsigned 64-bit integer")
     return int(value)
 
 
-def _uint_or_zero(value: Any, largest: int = _UINT64_MAX) -> int:
+def uint_or_zero(value: Any, largest: int = _UINT64_MAX) -> int:
+    """An unsigned integer in whatever spelling, 0 for anything else."""
     read = number(value)
     return int(read) if read is not None and 0 <= read <= largest else 0
 
 
-def _append_attributes(columns: AttributeColumns, owner: Object, place: str) -> None:
+def append_attributes(columns: AttributeColumns, owner: Object, place: str) -> None:
+    """Append the attributes of one more owner; raises BadRequest naming the place."""
     count = 0
-    for _, attribute in _objects(owner, place, "attributes"):
+    for _, attribute in objects(owner, place, "attributes"):
         kind, value = typed_text(attribute.get("value"))
         columns.keys.append(columns.codes[text(attribute, "key").encode()])
         columns.types.append(kind)

@@ -13,6 +13,7 @@ from otlp_receiver.decode.any_value import (
     double_text,
     structured_text,
 )
+from otlp_receiver.decode.density import require_sparse_protobuf
 from otlp_receiver.decode.rejections import Rejections, span_problem
 from otlp_receiver.decode.span_table import (
     ARRAY,
@@ -40,6 +41,7 @@ _TYPES: Final = {
 
 def append(builder: SpanTableBuilder, request: int, body: bytes) -> Rejections:
     """Append the spans of one request; raises BadRequest when the bytes are no ExportTraceServiceRequest."""
+    require_sparse_protobuf(body)
     message = lenient.request_class()()
     try:
         message.ParseFromString(body)
@@ -57,18 +59,19 @@ def _append_resource(
     resource = resource_spans.resource
     row = len(builder.resources.rows)
     builder.resources.rows.append((resource_spans.schema_url, resource.dropped_attributes_count))
-    _append_attributes(builder.resource_attributes, resource.attributes)
+    append_attributes(builder.resource_attributes, resource.attributes)
     for index, scope_spans in enumerate(resource_spans.scope_spans):
         scope = scope_spans.scope
         owner = (request, row, len(builder.scopes.rows))
         builder.scopes.rows.append((scope.name, scope.version, scope_spans.schema_url, scope.dropped_attributes_count))
-        _append_attributes(builder.scope_attributes, scope.attributes)
+        append_attributes(builder.scope_attributes, scope.attributes)
         _append_spans(builder, owner, scope_spans.spans, f"{place}.scopeSpans[{index}]", rejections)
 
 
 def _append_spans(
     builder: SpanTableBuilder, owner: tuple[int, int, int], spans: Any, place: str, rejections: Rejections
 ) -> None:
+    builder.require_room(len(spans))
     for index, span in enumerate(spans):
         trace_id, span_id, parent_span_id = span.trace_id, span.span_id, span.parent_span_id
         problem = span_problem(trace_id, span_id, parent_span_id)
@@ -96,7 +99,7 @@ def _append_spans(
                 status.message,
             )
         )
-        _append_attributes(builder.span_attributes, span.attributes)
+        append_attributes(builder.span_attributes, span.attributes)
         _append_events(builder, row, span.events)
         _append_links(builder, row, span.links)
 
@@ -104,17 +107,18 @@ def _append_spans(
 def _append_events(builder: SpanTableBuilder, row: int, events: Any) -> None:
     for event in events:
         builder.events.rows.append((row, event.time_unix_nano, event.name, event.dropped_attributes_count))
-        _append_attributes(builder.event_attributes, event.attributes)
+        append_attributes(builder.event_attributes, event.attributes)
 
 
 def _append_links(builder: SpanTableBuilder, row: int, links: Any) -> None:
     for link in links:
         ids = (link.trace_id.hex(), link.span_id.hex())
         builder.links.rows.append((row, *ids, link.trace_state, link.flags, link.dropped_attributes_count))
-        _append_attributes(builder.link_attributes, link.attributes)
+        append_attributes(builder.link_attributes, link.attributes)
 
 
-def _append_attributes(columns: AttributeColumns, attributes: Any) -> None:
+def append_attributes(columns: AttributeColumns, attributes: Any) -> None:
+    """Append the KeyValues of one more owner."""
     codes, keys, types, values = columns.codes, columns.keys, columns.types, columns.values
     columns.counts.append(len(attributes))
     for attribute in attributes:
@@ -125,12 +129,13 @@ def _append_attributes(columns: AttributeColumns, attributes: Any) -> None:
             types.append(STRING)
             values.append(text)
         else:
-            kind, text = _typed_text(value)
+            kind, text = typed_text(value)
             types.append(kind)
             values.append(text)
 
 
-def _typed_text(value: Any) -> tuple[int, bytes | str]:
+def typed_text(value: Any) -> tuple[int, bytes | str]:
+    """Kind and text of an AnyValue."""
     kind = _TYPES.get(value.WhichOneof("value"), EMPTY)
     match kind:
         case 3:  # INT

@@ -1,4 +1,4 @@
-"""Why single spans are refused, in words that name the place, bounded in length."""
+"""Why single spans and log records are refused, in words that name the place, bounded in length."""
 
 from typing import Final
 
@@ -9,24 +9,43 @@ SPAN_ID_BYTES: Final = 8
 
 
 class Rejections:
-    """The refused spans of one request."""
+    """The refused spans or log records of one request.
 
-    __slots__ = ("count", "reasons")
+    Attributes:
+        lines: number of log records that are no GenAI events.
+    """
+
+    __slots__ = ("_count", "_reasons", "lines")
 
     def __init__(self) -> None:
-        self.count = 0
-        self.reasons: list[str] = []
+        self._count = 0
+        self._reasons: list[str] = []
+        self.lines = 0
+
+    @property
+    def count(self) -> int:
+        """How many were refused, for whatever reason."""
+        return self._count + self.lines
 
     def add(self, place: str, reason: str) -> None:
-        """Refuse the span at `place` (`resourceSpans[0].scopeSpans[1].spans[7]`) for `reason`."""
-        self.count += 1
-        if self.count <= _MOST_NAMED:
-            self.reasons.append(f"{place}.{reason}")
+        """Refuse what stands at `place` (`resourceSpans[0].scopeSpans[1].spans[7]`) for `reason`."""
+        self._count += 1
+        if self._count <= _MOST_NAMED:
+            self._reasons.append(f"{place}.{reason}")
 
     def message(self) -> str:
         """All reasons in one text, the first ones by name; empty when nothing was refused."""
-        more = self.count - len(self.reasons)
-        return "; ".join([*self.reasons, *([f"and {more} more"] if more else [])])
+        more = self._count - len(self._reasons)
+        others = [f"and {more} more"] if more else []
+        return "; ".join([*self._reasons, *others, *([lines_message(self.lines)] if self.lines else [])])
+
+
+def lines_message(lines: int) -> str:
+    """What is said of log records that are no GenAI events."""
+    return (
+        f"{lines} log records were not stored: this service stores spans and GenAI events; "
+        "export other log records to a store for logs"
+    )
 
 
 def id_problem(name: str, value: bytes, expected_bytes: int) -> str:

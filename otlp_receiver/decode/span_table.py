@@ -14,6 +14,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from pipelines.ingest import BadRequest
+
+MOST_SPANS: Final = 2**18
+"""In one table: a span that is nothing but its ids has 30 bytes on the wire, and takes 1,300 on its way."""
+
 # Kinds of AnyValue, in the order of the fields of its `oneof`; EMPTY has no field at all.
 EMPTY, STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = range(8)
 
@@ -202,6 +207,7 @@ class SpanTableBuilder:
     """Growing `SpanTable`; a request that turns out to be undecodable is rolled back to its `mark`."""
 
     __slots__ = (
+        "_first_span",
         "_lists",
         "event_attributes",
         "events",
@@ -227,10 +233,21 @@ class SpanTableBuilder:
         self.scopes = Columns(SCOPES)
         self.scope_attributes = AttributeColumns()
         self._lists = [column for field in fields(SpanTable) for column in getattr(self, field.name).lists()]
+        self._first_span = 0
 
     def mark(self) -> list[int]:
-        """Where the lists end now."""
+        """Where the lists end now, and a request begins."""
+        self._first_span = len(self.spans.rows)
         return [len(column) for column in self._lists]
+
+    def require_room(self, spans: int) -> None:
+        """Raises BadRequest when the request has too many spans with so many more."""
+        if len(self.spans.rows) - self._first_span + spans > MOST_SPANS:
+            raise BadRequest(f"the request has more than {MOST_SPANS} spans, the most allowed: send smaller batches")
+
+    def entries(self) -> int:
+        """Length of all lists, a measure of the memory that they take."""
+        return sum(map(len, self._lists))
 
     def roll_back(self, mark: list[int]) -> None:
         """Forget what came after `mark`."""

@@ -7,7 +7,7 @@ from otlp_receiver.mapping.observations import observations
 from otlp_receiver.mapping.plan import Plan
 from otlp_receiver.mapping.resolution import resolve
 from otlp_receiver.mapping.scores import score_rows
-from otlp_receiver.mapping.traces import trace_rows
+from otlp_receiver.mapping.traces import said_of_traces, trace_rows
 from pipelines.batch import Batch
 from pipelines.ingest import Request
 
@@ -28,7 +28,9 @@ def map_spans(plan: Plan, table: SpanTable, requests: Sequence[Request]) -> list
     if not table.spans.num_rows:
         return []
     received_at_ns = min(request.received_at_ns for request in requests)
-    rows = observations(plan, table, resolve(plan, table), requests)
-    batches = [Batch("observations", rows, received_at_ns), Batch("traces", trace_rows(rows), received_at_ns)]
+    resolution = resolve(plan, table)
+    rows = observations(plan, table, resolution, requests)
+    traces = trace_rows(rows, said_of_traces(resolution))
+    batches = [Batch("observations", rows, received_at_ns), Batch("traces", traces, received_at_ns)]
     scores = score_rows(plan, table, rows)
     return batches if scores is None else [*batches, Batch("scores", scores, received_at_ns)]

@@ -1,151 +1,271 @@
-"""Input, output and tool calls of every span, from attributes and message events."""
+"""Input, output, tool calls and tool definitions of every span, from attributes and message events."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from config.conventions import MessageEvent
 from otlp_receiver.decode.span_table import SpanTable
-from otlp_receiver.mapping.arrow_arrays import Mask, empty_lists, first_text, has_text
-from otlp_receiver.mapping.messages import (
-    Message,
-    canonical_message,
-    canonical_messages,
-    parse_json,
-    to_json,
-    tool_calls,
+from otlp_receiver.mapping.arrow_arrays import Mask, chosen, empty_lists, has_text
+from otlp_receiver.mapping.conversations import (
+    Conversation,
+    Side,
+    canonical_tools,
+    conversation,
+    read_conversation,
+    with_opened_texts,
 )
+from otlp_receiver.mapping.event_messages import event_messages
+from otlp_receiver.mapping.messages import Message, are_canonical, canonical_message, parse_json, to_json, tool_calls
 from otlp_receiver.mapping.plan import Plan
 from otlp_receiver.mapping.resolution import Resolution
 from pipelines.schema import TOOL_CALLS
 
-_CANONICAL_STARTS: Final = ('[{"role":"', '[{"role": "')
+_ROLES: Final = {"input": "user", "output": "assistant"}
 
 Calls = dict[int, list[dict[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The two halves, and the calls found in the output by span."""
+    """The two halves, the calls found in the output by span, the tools that were offered."""
 
     input: pa.StringArray
     output: pa.StringArray
     tool_calls: pa.ListArray
+    tool_definitions: pa.StringArray
 
 
-def content(plan: Plan, table: SpanTable, resolution: Resolution) -> Content:
-    """Each half on its own: what the user set, else messages, else message events, else a tool's or a search's own."""
-    events = _event_messages(plan, table)
-    input_messages, _ = _messages(resolution, "input_messages", "user", _instructions(resolution))
-    output_messages, calls = _messages(resolution, "output_messages", "assistant", {})
-    for span, messages in events["output"].items():
-        calls.setdefault(span, tool_calls(messages))
-    return Content(
-        _half(resolution, "input", input_messages, events["input"]),
-        _half(resolution, "output", output_messages, events["output"]),
-        _calls_array(calls, resolution.spans),
-    )
+@dataclass(slots=True)
+class _Half:
+    """One half while it is put together.
 
-
-def _half(
-    resolution: Resolution, side: str, messages: pa.StringArray, events: dict[int, list[Message]]
-) -> pa.StringArray:
-    """A half's text per span; of the attributes it could come from, those that it shows are marked as shown."""
-    candidates = [
-        (side, resolution.text(side)),
-        (f"{side}_messages", messages),
-        (None, _texts(events, resolution.spans)),
-        (f"tool_{side}", resolution.text(f"tool_{side}")),
-        (f"retrieval_{side}", resolution.text(f"retrieval_{side}")),
-    ]
-    free = np.ones(resolution.spans, bool)
-    for name, text in candidates:
-        if name is not None:
-            resolution.show(resolution.rows(name)[free & has_text(text)])
-        free &= ~has_text(text)
-    return first_text(*(text for _, text in candidates))
-
-
-def _instructions(resolution: Resolution) -> dict[int, str]:
-    """System instructions by span, where the input will be messages."""
-    texts = resolution.text("system_instructions")
-    return _present(texts, has_text(texts) & ~has_text(resolution.text("input")))
-
-
-def _messages(
-    resolution: Resolution, name: str, role: str, instructions: dict[int, str]
-) -> tuple[pa.StringArray, Calls]:
-    """A half's messages in the one shape, and the tool calls in them; what holds no messages stays as sent."""
-    texts = resolution.text(name)
-    changed: dict[int, str] = {}
-    calls: Calls = {}
-    for span, text in (dict.fromkeys(instructions, "") | _present(texts)).items():
-        if span not in instructions and _is_canonical(text):
-            continue
-        messages = canonical_messages(parse_json(text), role) if text else []
-        if messages is not None and (encoded := to_json(messages)):
-            changed[span] = encoded
-            calls[span] = tool_calls(messages)
-            _add_instructions(resolution, changed, span, messages, instructions.get(span))
-    return _replaced(texts, changed), calls
-
-
-def _present(texts: pa.StringArray, mask: Mask | None = None) -> dict[int, str]:
-    rows = np.flatnonzero(has_text(texts) if mask is None else mask)
-    return dict(zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True))
-
-
-def _is_canonical(text: str) -> bool:
-    """Whether a text needs no second look: it starts in the one shape, and nothing in it ever has another spelling.
-
-    Plain `in` tests, spelled out: they run for every message of every span, and cost a tenth of parsing it.
+    Attributes:
+        side: which.
+        texts: as sent, by span.
+        json_in_texts: spans of dialects that write messages into a message's text.
+        messages: by span, where they are not as sent.
+        encoded: their JSON.
+        tools: offered in the same request, by span.
+        beside: JSON of what else the request or answer said, by span; it stays in metadata.
+        of_run: spans whose messages are its part of a whole run's.
     """
-    return (
-        text.startswith(_CANONICAL_STARTS)
-        and text.count('"parts":') == text.count('"role":')
-        and '"tool_' not in text
-        and '"thinking"' not in text
-        and '_text"' not in text
-        and '"text":' not in text
-        and '"reasoning_content"' not in text
-        and '"refusal"' not in text
-        and '"function_call"' not in text
-        and '":null' not in text
-        and '": null' not in text
+
+    side: Side
+    texts: pa.StringArray
+    json_in_texts: Mask
+    messages: dict[int, list[Message]] = field(default_factory=dict)
+    encoded: dict[int, str] = field(default_factory=dict)
+    tools: dict[int, list[Any]] = field(default_factory=dict)
+    beside: dict[int, str] = field(default_factory=dict)
+    of_run: set[int] = field(default_factory=set)
+
+    def keep(self, span: int, messages: list[Message]) -> bool:
+        """Take messages for a span, unless they are nested too deep to be written."""
+        encoded = to_json(messages)
+        if encoded:
+            self.messages[span], self.encoded[span] = messages, encoded
+        return bool(encoded)
+
+    def is_silent(self, span: int) -> bool:
+        """Whether a span's messages name but their roles: then they are forgotten, and another source is asked."""
+        messages = self.messages.get(span)
+        if not messages or any(message["parts"] or len(message) > len(("role", "parts")) for message in messages):
+            return False
+        del self.messages[span], self.encoded[span]
+        return True
+
+
+def content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.StringArray) -> Content:
+    """Each half on its own: what the user set, else messages, else message events, else a tool's or a search's own."""
+    kinds = np.asarray(types.to_numpy(zero_copy_only=False))
+    events = event_messages(plan, table)
+    asked = _half(plan, resolution, "input", kinds, events["input"])
+    _add_instructions(resolution, asked)
+    answered = _half(plan, resolution, "output", kinds, events["output"])
+    resolution.show(resolution.rows("run_messages")[sorted(asked.of_run & answered.of_run)])
+    calls = {span: tool_calls(messages) for span, messages in answered.messages.items()}
+    return Content(
+        _text_array(asked),
+        _text_array(answered),
+        _calls_array(calls, resolution.spans),
+        _tool_definitions(resolution, asked.tools),
     )
 
 
-def _add_instructions(
-    resolution: Resolution, changed: dict[int, str], span: int, messages: list[Message], instructions: str | None
-) -> None:
-    """System instructions as the first message; beside another system prompt they stay in metadata."""
-    if instructions is None:
-        return
+def _half(plan: Plan, resolution: Resolution, side: Side, kinds: Any, events: dict[int, list[Message]]) -> _Half:
+    """A half of every span; of the attributes it could come from, those that it shows are marked as shown."""
+    half = _Half(side, pa.repeat("", resolution.spans), _have_json_in_texts(plan, resolution))
+    free = np.ones(resolution.spans, bool)
+    calls = np.isin(kinds, ("GENERATION",))
+    tools, searches = np.isin(kinds, ("TOOL",)), np.isin(kinds, ("RETRIEVER",))
+    free &= ~_take(resolution, half, side, free, messages=calls)
+    free &= ~_take(resolution, half, f"tool_{side}", free & tools)
+    free &= ~_take(resolution, half, f"retrieval_{side}", free & searches)
+    free &= ~_take(resolution, half, f"{side}_messages", free, messages=free, wrap=calls)
+    free &= ~_take_run(resolution, half, free)
+    free &= ~_take_tool_event(half, events, free & tools)
+    free &= ~_take_messages(half, events, free)
+    free &= ~_take_messages(half, _assembled(resolution, side, free), free)
+    free &= ~_take(resolution, half, f"tool_{side}", free)
+    free &= ~_take(resolution, half, f"retrieval_{side}", free)
+    _take(resolution, half, f"{side}_value", free, messages=calls, wrap=calls)
+    return half
+
+
+def _have_json_in_texts(plan: Plan, resolution: Resolution) -> Mask:
+    conventions = [index for index, convention in enumerate(plan.conventions) if convention.json_in_texts]
+    return np.asarray(resolution.candidates.members[:, conventions].any(axis=1))
+
+
+def _take(
+    resolution: Resolution,
+    half: _Half,
+    name: str,
+    wanted: Mask,
+    *,
+    messages: Mask | None = None,
+    wrap: Mask | None = None,
+) -> Mask:
+    """Take a field for the wanted spans that have it, and say which.
+
+    Args:
+        resolution: where from.
+        half: where to.
+        name: field.
+        wanted: spans still without a text.
+        messages: spans whose text is brought into the one shape when it holds messages.
+        wrap: those of them whose plain text is one message.
+    """
+    texts = resolution.text(name)
+    taken = wanted & has_text(texts)
+    if not taken.any():
+        return taken
+    if messages is not None:
+        rows = np.flatnonzero(taken & messages & (half.json_in_texts | ~are_canonical(texts)))
+        for span, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
+            taken[span] = _open(half, span, text, wrap=wrap is not None and bool(wrap[span]))
+    resolution.show(resolution.rows(name)[taken])
+    resolution.say_beside(name, half.beside)
+    half.beside = {}
+    half.texts = chosen(taken, texts, half.texts)
+    return taken
+
+
+def _open(half: _Half, span: int, text: str, *, wrap: bool) -> bool:
+    """Bring a text into the one shape, where it holds messages; what does not stays as sent.
+
+    False for what says nothing, such as an empty list or a role alone (OpenInference around LangGraph): another source
+    may.
+    """
+    parsed = parse_json(text) if text[:1] in ("{", "[", '"') else None
+    found = read_conversation(text if parsed is None else parsed, half.side)
+    if found is None and wrap and not isinstance(parsed, dict | list):
+        found = Conversation([canonical_message({"content": parsed or text}, _ROLES[half.side])])
+    if found is None:
+        return parsed not in ([], {})
+    messages = with_opened_texts(found.messages, half.side) if half.json_in_texts[span] else found.messages
+    if not any(message["parts"] for message in messages):
+        return False
+    if half.keep(span, messages):
+        half.beside |= {span: to_json(found.rest)} if found.rest else {}
+        half.tools |= {span: found.tools} if found.tools else {}
+    return True
+
+
+def _take_messages(half: _Half, messages: dict[int, list[Message]], wanted: Mask) -> Mask:
+    taken = np.zeros(len(wanted), bool)
+    for span, found in messages.items():
+        taken[span] = wanted[span] and half.keep(span, found)
+    return taken
+
+
+def _take_run(resolution: Resolution, half: _Half, wanted: Mask) -> Mask:
+    """All messages of an agent's run: its last answer is the output, what led to it the input."""
+    texts = resolution.text("run_messages")
+    taken = np.zeros(resolution.spans, bool)
+    for span in np.flatnonzero(wanted & has_text(texts)).tolist():
+        found = conversation(parse_json(texts[span].as_py()), "input") or []
+        answer = found[-1:] if len(found) > 1 and found[-1]["role"] == "assistant" else []
+        part = answer if half.side == "output" else found[: len(found) - len(answer)]
+        taken[span] = bool(part) and half.keep(span, part)
+        if taken[span] or (found and not answer):
+            half.of_run.add(span)
+    return taken
+
+
+def _take_tool_event(half: _Half, messages: dict[int, list[Message]], wanted: Mask) -> Mask:
+    """A tool's call and result that came as one message each: their content alone, as attributes would say it."""
+    found = {span: content for span, events in messages.items() if wanted[span] and (content := _only_content(events))}
+    taken = np.zeros(len(wanted), bool)
+    taken[list(found)] = True
+    half.encoded |= found
+    return taken
+
+
+def _only_content(messages: list[Message]) -> str:
+    parts = [part for message in messages for part in message["parts"]]
+    if len(parts) != 1 or not isinstance(parts[0], dict):
+        return ""
+    only = parts[0].get("response", parts[0].get("content", ""))
+    return only if isinstance(only, str) else to_json(only)
+
+
+def _assembled(resolution: Resolution, side: Side, wanted: Mask) -> dict[int, list[Message]]:
+    """One message from fields that each hold a piece of it."""
+    names = ("input_text",) if side == "input" else ("output_reasoning", "output_text", "output_tool_calls")
+    pieces: dict[int, dict[str, Any]] = {}
+    for name in names:
+        texts = resolution.text(name)
+        rows = np.flatnonzero(wanted & has_text(texts))
+        for span, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
+            piece = parse_json(text) if name == "output_tool_calls" else text
+            if isinstance(piece, str if name != "output_tool_calls" else list):
+                pieces.setdefault(span, {})[_PIECES[name]] = piece
+                resolution.show(resolution.rows(name)[span : span + 1])
+    return {span: [canonical_message(message, _ROLES[side])] for span, message in pieces.items()}
+
+
+_PIECES: Final = {
+    "input_text": "content",
+    "output_text": "content",
+    "output_reasoning": "reasoning_content",
+    "output_tool_calls": "tool_calls",
+}
+
+
+def _add_instructions(resolution: Resolution, half: _Half) -> None:
+    """System instructions as the first message, where the input is messages or nothing.
+
+    Beside another system prompt, or an input of another kind, they stay in metadata.
+    """
+    texts = resolution.text("system_instructions")
+    for span in np.flatnonzero(has_text(texts)).tolist():
+        messages, text = half.messages.get(span), half.texts[span].as_py()
+        if messages is None:
+            messages = conversation(parse_json(text), "input") if text else []
+        combined = None if messages is None else _with_instructions(messages, texts[span].as_py())
+        if combined is not None and half.keep(span, combined):
+            resolution.show(resolution.rows("system_instructions")[span : span + 1])
+
+
+def _with_instructions(messages: list[Message], instructions: str) -> list[Message] | None:
     parts = parse_json(instructions)
     content = parts if isinstance(parts, list) else instructions
     system = canonical_message({"role": "system", "content": content}, "system")
-    begins_with_system = bool(messages) and messages[0]["role"] == "system"
-    if begins_with_system and messages[0]["parts"] != system["parts"]:
-        return
-    encoded = to_json(messages if begins_with_system else [system, *messages])
-    changed[span] = encoded or changed[span]
-    if encoded:
-        resolution.show(resolution.rows("system_instructions")[span : span + 1])
+    if messages and messages[0].get("role") == "system":
+        return messages if messages[0]["parts"] == system["parts"] else None
+    return [system, *messages]
 
 
-def _replaced(texts: pa.StringArray, changed: dict[int, str]) -> pa.StringArray:
-    if not changed:
-        return texts
-    values = texts.to_pylist()
-    for row, text in changed.items():
-        values[row] = text
+def _text_array(half: _Half) -> pa.StringArray:
+    if not half.encoded:
+        return half.texts
+    values = half.texts.to_pylist()
+    for span, text in half.encoded.items():
+        values[span] = text
     return pa.array(values, pa.string())
-
-
-def _texts(messages: dict[int, list[Message]], count: int) -> pa.StringArray:
-    return _replaced(pa.repeat("", count), {span: to_json(found) for span, found in messages.items()})
 
 
 def _calls_array(calls: Calls, count: int) -> pa.ListArray:
@@ -154,60 +274,14 @@ def _calls_array(calls: Calls, count: int) -> pa.ListArray:
     return pa.array([calls.get(span, []) for span in range(count)], TOOL_CALLS)
 
 
-def _event_messages(plan: Plan, table: SpanTable) -> dict[str, dict[int, list[Message]]]:
-    """Messages that came as one span event each, by half and span."""
-    found: dict[str, dict[int, list[Message]]] = {"input": {}, "output": {}}
-    if not table.events.num_rows:
-        return found
-    names = table.events.column("name").dictionary_encode()
-    meanings = {
-        code: meaning
-        for code, name in enumerate(names.dictionary.to_pylist())
-        if (meaning := _message_event(plan, name))
-    }
-    if not meanings:
-        return found
-    spans = table.events.column("span").to_numpy()
-    attributes = event_attributes(table, np.isin(names.indices.to_numpy(), list(meanings)))
-    for row, values in attributes.items():
-        meaning = meanings[names.indices[row].as_py()]
-        found[meaning.side].setdefault(int(spans[row]), []).append(_event_message(values, meaning.role))
-    return found
-
-
-def _message_event(plan: Plan, name: str) -> MessageEvent | None:
-    return next((known for convention in plan.conventions if (known := convention.message_events.get(name))), None)
-
-
-def event_attributes(table: SpanTable, wanted: Mask) -> dict[int, dict[str, str]]:
-    """Attributes of the wanted events as dictionaries, by row of `events`; events without attributes included."""
-    attributes = table.event_attributes
-    rows: dict[int, dict[str, str]] = {row: {} for row in np.flatnonzero(wanted).tolist()}
-    owners = attributes.column("owner").to_numpy()
-    kept = attributes.filter(pa.array(wanted[owners]))
-    keys, values = kept.column("key").cast(pa.string()).to_pylist(), kept.column("value").to_pylist()
-    for owner, key, value in zip(kept.column("owner").to_pylist(), keys, values, strict=True):
-        rows[owner][key] = value
-    return rows
-
-
-def _event_message(values: dict[str, str], role: str) -> Message:
-    """The body is the attributes themselves, or a JSON object in one of them (Azure: gen_ai.event.content)."""
-    body: dict[str, Any] = {key: _parsed(value) for key, value in values.items()}
-    inner = body.get("gen_ai.event.content")
-    body = inner if isinstance(inner, dict) else body
-    message = body.get("message")
-    if isinstance(message, dict):
-        reason = body.get("finish_reason")
-        body = {**message, **({} if reason is None else {"finish_reason": reason})}
-    elif message is not None:
-        body = {**body, "content": message}
-    if role == "tool" and "tool_call_id" not in body and "id" in body:
-        body = {**body, "tool_call_id": body["id"]}
-    known = ("role", "content", "parts", "tool_calls", "tool_call_id", "finish_reason", "name", "reasoning_content")
-    return canonical_message({key: body[key] for key in known if key in body}, role)
-
-
-def _parsed(value: str) -> Any:
-    parsed = parse_json(value) if value.startswith(("{", "[")) else None
-    return value if parsed is None else parsed
+def _tool_definitions(resolution: Resolution, requested: dict[int, list[Any]]) -> pa.StringArray:
+    """What an attribute says, in one shape where it is understood; else what the request in the input offered."""
+    texts = resolution.shown_text("tool_definitions")
+    changed = {span: to_json(tools) for span, tools in requested.items()}
+    for span in np.flatnonzero(has_text(texts)).tolist():
+        text = texts[span].as_py()
+        tools = canonical_tools(parse_json(text))
+        changed[span] = text if tools is None else to_json(tools)
+    if not changed:
+        return texts
+    return pa.array([changed.get(span, "") for span in range(resolution.spans)], pa.string())

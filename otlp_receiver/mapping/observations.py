@@ -1,7 +1,6 @@
 """Resolved spans → rows of `observations`."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +10,8 @@ import pyarrow.compute as pc
 
 from otlp_receiver.decode.span_table import SpanTable
 from otlp_receiver.mapping.arrow_arrays import (
+    Indices,
+    Mask,
     attribute_map,
     chosen,
     empty_lists,
@@ -20,48 +21,53 @@ from otlp_receiver.mapping.arrow_arrays import (
     text_map,
     time_array,
 )
-from otlp_receiver.mapping.content import content, event_attributes
+from otlp_receiver.mapping.content import content
+from otlp_receiver.mapping.costs import cost_columns
 from otlp_receiver.mapping.messages import parse_json, to_json
+from otlp_receiver.mapping.metadata import metadata
 from otlp_receiver.mapping.plan import FIELD_INDEX, NOTHING, Plan
 from otlp_receiver.mapping.resolution import Resolution
-from otlp_receiver.mapping.usage import cost_columns, given_numbers, usage_columns
+from otlp_receiver.mapping.status import first_token_times, is_true, status_columns
+from otlp_receiver.mapping.types import observation_types
+from otlp_receiver.mapping.usage import usage_columns
 from pipelines.ingest import Request
 from pipelines.schema import EVENTS, LINKS, OBSERVATIONS, TEXTS, TIME
 
 _SPAN_KINDS: Final = pa.array(["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"])
 _STATUS_CODES: Final = pa.array(["UNSET", "OK", "ERROR"])
-_STATUS_OK, _STATUS_ERROR = 1, 2
-_MOST_SECONDS: Final = 10**6
 _PLAIN_FIELDS: Final = (
-    "operation", "provider", "request_model", "response_id", "user_id", "session_id", "environment", "release",
+    "operation", "request_model", "response_id", "user_id", "session_id", "environment", "release",
     "version", "trace_name", "tool_name", "tool_call_id", "agent_name", "prompt_name", "prompt_version",
-    "tool_definitions",
 )  # fmt: skip
 
 
 def observations(plan: Plan, table: SpanTable, resolution: Resolution, requests: Sequence[Request]) -> pa.RecordBatch:
     """One row per span, with the schema of `OBSERVATIONS`."""
     columns = {name: resolution.shown_text(name) for name in _PLAIN_FIELDS}
-    columns |= _identity(table, requests)
-    columns |= usage_columns(resolution) | cost_columns(resolution)
-    columns |= _content(plan, table, resolution)
-    columns |= {name: _text_lists(resolution, name) for name in ("finish_reasons", "tags")}
+    columns["provider"] = _providers(plan, resolution)
+    columns |= _identity(table, resolution, requests)
+    columns |= usage_columns(plan, resolution, columns["provider"])
+    columns |= cost_columns(resolution, columns["total_tokens"])
+    columns["finish_reasons"] = _text_lists(resolution, "finish_reasons")
+    columns["tags"] = _text_lists(resolution, "tags", separator=",")
     columns["model"] = first_text(resolution.shown_text("response_model"), columns["request_model"])
-    columns["type"] = _types(plan, resolution, columns)
-    columns["name"] = _names(table, columns)
-    columns["completion_start_time"] = _first_token_times(table, resolution)
+    columns["type"] = observation_types(plan, table, resolution, columns)
+    columns |= _content(plan, table, resolution, columns["type"])
+    columns["finish_reasons"] = _with_reasons_of_messages(columns)
+    columns["name"] = _names(table, resolution, columns)
+    columns["completion_start_time"] = first_token_times(plan, table, resolution)
     columns["model_parameters"] = _parameters(resolution)
     columns["convention"] = _dialects(plan, resolution)
-    columns |= _status(table) | _origin(table, resolution)
+    columns |= status_columns(table, resolution) | _origin(table, resolution)
     columns["events"], columns["links"] = _events(table), _links(table)
-    columns["metadata"] = _metadata(table, resolution)
+    columns["metadata"] = metadata(table, resolution)
     return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
 
 _SCHEMA: Final = OBSERVATIONS.arrow_schema
 
 
-def _identity(table: SpanTable, requests: Sequence[Request]) -> dict[str, pa.Array]:
+def _identity(table: SpanTable, resolution: Resolution, requests: Sequence[Request]) -> dict[str, pa.Array]:
     spans = table.spans
     request = spans.column("request")
     parent = spans.column("parent_span_id")
@@ -71,7 +77,7 @@ def _identity(table: SpanTable, requests: Sequence[Request]) -> dict[str, pa.Arr
         "trace_id": spans.column("trace_id"),
         "id": spans.column("span_id"),
         "parent_observation_id": parent,
-        "is_root": pa.array(~has_text(parent)),
+        "is_root": pa.array(~has_text(parent) | _root_marks(resolution)),
         "start_time": time_array(spans.column("start_time_unix_nano")),
         "end_time": time_array(spans.column("end_time_unix_nano")),
         "span_name": spans.column("name"),
@@ -85,22 +91,72 @@ def _identity(table: SpanTable, requests: Sequence[Request]) -> dict[str, pa.Arr
     }
 
 
+def _root_marks(resolution: Resolution) -> Mask:
+    """Spans that the application says are roots; what else it says there stays in metadata."""
+    marked = is_true(resolution.text("is_root"))
+    resolution.show(resolution.rows("is_root")[marked])
+    return marked
+
+
+def _providers(plan: Plan, resolution: Resolution) -> pa.StringArray:
+    """Providers under one name; one that was renamed is in metadata as sent."""
+    texts = resolution.text("provider").dictionary_encode()
+    names = pa.array(
+        [plan.provider_names.get(name.lower(), name) for name in texts.dictionary.to_pylist()], pa.string()
+    )
+    as_sent = pc.equal(names, texts.dictionary).take(texts.indices)
+    resolution.show(resolution.rows("provider")[as_sent.to_numpy(zero_copy_only=False)])
+    return names.take(texts.indices)
+
+
 def _enum_names(numbers: pa.Int32Array, names: pa.StringArray) -> pa.StringArray:
     """Names of enum members; one that is newer than this code reads as the first, as protobuf's rules have it."""
     values = numbers.to_numpy()
     return names.take(pa.array(np.where((values >= 0) & (values < len(names)), values, 0)))
 
 
-def _content(plan: Plan, table: SpanTable, resolution: Resolution) -> dict[str, pa.Array]:
-    found = content(plan, table, resolution)
-    return {"input": found.input, "output": found.output, "tool_calls": found.tool_calls}
+def _content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.StringArray) -> dict[str, pa.Array]:
+    found = content(plan, table, resolution, types)
+    return {name: getattr(found, name) for name in ("input", "output", "tool_calls", "tool_definitions")}
 
 
-def _text_lists(resolution: Resolution, name: str) -> pa.ListArray:
-    """Lists that came as an array, as its JSON, or as one plain text."""
-    texts = resolution.shown_text(name).dictionary_encode()
-    lists = pa.array([_as_list(text) for text in texts.dictionary.to_pylist()], TEXTS)
-    return lists.take(texts.indices)
+def _text_lists(resolution: Resolution, name: str, *, separator: str = "") -> pa.ListArray:
+    """Lists that came as an array, as its JSON, or as one plain text; one that was split is in metadata as sent."""
+    texts = resolution.text(name).dictionary_encode()
+    split = [_split(text, separator) for text in texts.dictionary.to_pylist()]
+    found = [
+        _as_list(text) if items is None else items
+        for text, items in zip(texts.dictionary.to_pylist(), split, strict=True)
+    ]
+    if resolution.is_filled(name):
+        whole = np.array([items is None for items in split], bool)
+        resolution.show(resolution.rows(name)[whole[texts.indices.to_numpy()]])
+    return pa.array(found, TEXTS).take(texts.indices)
+
+
+def _split(text: str, separator: str) -> list[str] | None:
+    if not separator or separator not in text or parse_json(text) is not None:
+        return None
+    return [item for each in text.split(separator) if (item := each.strip())]
+
+
+def _with_reasons_of_messages(columns: dict[str, pa.Array]) -> pa.ListArray:
+    """finish_reasons, of a model call that has none from its answer's messages (streams, message events)."""
+    reasons = columns["finish_reasons"]
+    none_given = pc.and_(pc.equal(pc.list_value_length(reasons), 0), pc.equal(columns["type"], "GENERATION"))
+    silent = np.flatnonzero(none_given.to_numpy(zero_copy_only=False)).tolist()
+    said = {span: found for span in silent if (found := _reasons_in(columns["output"][span].as_py()))}
+    if not said:
+        return reasons
+    return pa.array([said.get(span, given) for span, given in enumerate(reasons.to_pylist())], TEXTS)
+
+
+def _reasons_in(output: str) -> list[str]:
+    messages = parse_json(output) if '"finish_reason"' in output else None
+    if not isinstance(messages, list):
+        return []
+    reasons = [message.get("finish_reason") for message in messages if isinstance(message, dict)]
+    return [reason for reason in reasons if reason and isinstance(reason, str)]
 
 
 def _as_list(text: str) -> list[str]:
@@ -112,99 +168,65 @@ def _as_list(text: str) -> list[str]:
     return [text] if text else []
 
 
-def _types(plan: Plan, resolution: Resolution, columns: dict[str, pa.Array]) -> pa.StringArray:
-    """The first rule that knows its attribute's value; else a tool, else a model call, else a plain span."""
-    found = resolution.candidates
-    types = np.full(resolution.spans, "", object)
-    types[has_text(columns["model"])] = "GENERATION"
-    types[has_text(columns["tool_name"]) | has_text(columns["tool_call_id"])] = "TOOL"
-    rules = found.keys.rule[found.code]
-    for rule in sorted(set(rules.tolist()) - {NOTHING}, reverse=True):
-        rows = np.flatnonzero(rules == rule)
-        values = found.values.take(pa.array(rows)).dictionary_encode()
-        names = np.array([plan.type_rules[rule].get(value, "") for value in values.dictionary.to_pylist()], object)
-        named = names[values.indices.to_numpy()]
-        known = named != ""
-        types[found.owner[rows[known]]] = named[known]
-    types[types == ""] = "SPAN"
-    return pa.array(types, pa.string())
-
-
-def _names(table: SpanTable, columns: dict[str, pa.Array]) -> pa.StringArray:
-    names = table.spans.column("name")
+def _names(table: SpanTable, resolution: Resolution, columns: dict[str, pa.Array]) -> pa.StringArray:
+    given = resolution.text("display_name")
+    names = first_text(given, _with_objects(resolution, table.spans.column("name")))
     for kind, own in (("TOOL", "tool_name"), ("AGENT", "agent_name")):
         named = has_text(columns[own]) & pc.equal(columns["type"], kind).to_numpy(zero_copy_only=False)
         names = chosen(named, columns[own], names)
+    if resolution.is_filled("display_name"):
+        resolution.show(resolution.rows("display_name")[pc.equal(names, given).to_numpy(zero_copy_only=False)])
     return names
 
 
-def _first_token_times(table: SpanTable, resolution: Resolution) -> pa.TimestampArray:
-    waits = given_numbers(resolution, "seconds_to_first_token", _nanoseconds)
-    starts = table.spans.column("start_time_unix_nano").to_numpy()
-    times = [None if wait is None else int(start) + wait for start, wait in zip(starts, waits, strict=True)]
-    return pa.array([time if time is not None and time < 2**63 else None for time in times], pa.int64()).cast(TIME)
-
-
-def _nanoseconds(seconds: Decimal) -> int | None:
-    return int(seconds * 10**9) if 0 <= seconds <= _MOST_SECONDS else None
+def _with_objects(resolution: Resolution, names: pa.StringArray) -> pa.StringArray:
+    """Names of spans; what is named by a verb alone (HTTP clients) with its object behind it."""
+    if not resolution.is_filled("name_object"):
+        return names
+    objects = resolution.text("name_object")
+    bare = has_text(objects) & pc.equal(names, resolution.text("bare_name")).to_numpy(zero_copy_only=False)
+    return chosen(bare, pc.binary_join_element_wise(names, objects, " "), names)
 
 
 def _parameters(resolution: Resolution) -> pa.MapArray:
-    """Of two spellings of one parameter the one sent first; the other stays in metadata."""
+    """Of two spellings of one parameter the one sent first; the other stays in metadata if it says something else."""
     found = resolution.candidates
     number_of = {name: number for number, name in enumerate(dict.fromkeys(found.keys.parameters.values()))}
     numbers = np.full(len(found.names), NOTHING, np.int64)
     for code, name in found.keys.parameters.items():
         numbers[code] = number_of[name]
     rows = np.flatnonzero((numbers[found.code] >= 0) & has_text(found.values))
-    parameters, first = np.unique(
-        found.owner[rows].astype(np.int64) * len(number_of) + numbers[found.code[rows]], return_index=True
+    parameters, first, group = np.unique(
+        found.owner[rows].astype(np.int64) * len(number_of) + numbers[found.code[rows]],
+        return_index=True,
+        return_inverse=True,
     )
+    _show_equal(resolution, rows, rows[first][group])
     rows = rows[first]
-    resolution.shown[rows] = True
     keys = pa.array(list(number_of), pa.string()).take(pa.array(parameters % max(len(number_of), 1)))
     return text_map(found.owner[rows], keys, found.values.take(pa.array(rows)), resolution.spans)
 
 
+def _show_equal(resolution: Resolution, rows: Indices, winners: Indices) -> None:
+    """Say that the winners' column shows them, and those that say the same."""
+    resolution.shown[winners] = True
+    lost = rows != winners
+    values = resolution.candidates.values
+    equal = pc.equal(values.take(pa.array(rows[lost])), values.take(pa.array(winners[lost])))
+    resolution.shown[rows[lost][equal.to_numpy(zero_copy_only=False)]] = True
+
+
 def _dialects(plan: Plan, resolution: Resolution) -> pa.StringArray:
-    """Of the dialects that a span speaks, the one that comes first."""
+    """The dialect of a span's scope; else, of those that its attributes speak, the one that comes first."""
     found = resolution.candidates
     none = len(plan.dialects)
     spoken = found.keys.dialect[found.code]
     best = np.full(resolution.spans, none, np.int16)
     np.minimum.at(best, found.owner, np.where(spoken == NOTHING, none, spoken).astype(np.int16))
+    by_scope = found.members.any(axis=1)
+    order = np.array([plan.dialects.index(convention.name) for convention in plan.conventions], np.int16)
+    best[by_scope] = order[found.members[by_scope].argmax(axis=1)]
     return pa.array([*plan.dialects, ""], pa.string()).take(pa.array(best))
-
-
-def _status(table: SpanTable) -> dict[str, pa.Array]:
-    """ERROR by status, or by an exception on a span whose SDK says OK (LangSmith)."""
-    codes = table.spans.column("status_code").to_numpy()
-    messages = table.spans.column("status_message")
-    failed = codes == _STATUS_ERROR
-    exceptions = _exception_messages(table)
-    if exceptions:
-        spans = np.fromiter(exceptions, np.int64, len(exceptions))
-        failed[spans] |= codes[spans] == _STATUS_OK
-        texts = pa.array([exceptions.get(span, "") for span in range(len(codes))], pa.string())
-        messages = first_text(messages, chosen(failed, texts, pa.repeat("", len(codes))))
-    levels = pa.array(["DEFAULT", "ERROR"]).take(pa.array(failed.astype(np.int8)))
-    return {"level": levels, "status_message": messages}
-
-
-def _exception_messages(table: SpanTable) -> dict[int, str]:
-    """Message, else type, of each span's first exception."""
-    names = table.events.column("name")
-    if not len(names):
-        return {}
-    wanted = pc.equal(names, "exception").to_numpy(zero_copy_only=False)
-    if not wanted.any():
-        return {}
-    spans = table.events.column("span").to_numpy()
-    found: dict[int, str] = {}
-    for row, values in event_attributes(table, wanted).items():
-        text = values.get("exception.message") or values.get("exception.type") or "exception"
-        found.setdefault(int(spans[row]), text)
-    return found
 
 
 def _origin(table: SpanTable, resolution: Resolution) -> dict[str, pa.Array]:
@@ -245,10 +267,3 @@ def _links(table: SpanTable) -> pa.ListArray:
     fields = [links.column(name) for name in ("trace_id", "span_id", "trace_state")]
     fields.append(attribute_map(table.link_attributes, links.num_rows))
     return _structs(links.column("span").to_numpy(), table.spans.num_rows, LINKS, fields)
-
-
-def _metadata(table: SpanTable, resolution: Resolution) -> pa.MapArray:
-    """Every span attribute that no column shows."""
-    resolution.show_copies()
-    keep = ~resolution.shown[: resolution.candidates.span_rows]
-    return attribute_map(table.span_attributes, table.spans.num_rows, keep)

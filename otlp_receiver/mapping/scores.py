@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otlp_receiver.decode.span_table import SpanTable
-from otlp_receiver.mapping.content import event_attributes
+from otlp_receiver.mapping.event_messages import event_attributes
+from otlp_receiver.mapping.numbers import parse_number
 from otlp_receiver.mapping.plan import Plan
-from otlp_receiver.mapping.usage import parse_number
 from pipelines.schema import SCORES
 
 _SCHEMA: Final = SCORES.arrow_schema

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pipelines.batch import Batch
 from pipelines.errors import Permanent
+from pipelines.processors.cost import cost
 from pipelines.processors.redaction import redaction
 
 __all__ = ["PROCESSORS", "Processor", "build_processor"]
@@ -12,7 +13,7 @@ __all__ = ["PROCESSORS", "Processor", "build_processor"]
 Processor = Callable[[Batch], Batch]
 """Keeps kind and schema; gets batches of every kind."""
 
-PROCESSORS: Final[dict[str, Callable[[Any], Processor]]] = {"redaction": redaction}
+PROCESSORS: Final[dict[str, Callable[[Any], Processor]]] = {"cost": cost, "redaction": redaction}
 """Component type → factory of (its settings)."""
 
 

@@ -32,6 +32,17 @@ _CONTENT: Final[dict[Kind, tuple[str, ...]]] = {
     ),
     "traces": ("metadata", "input", "output"),
     "scores": ("comment", "metadata"),
+    "contents": (
+        "model_parameters",
+        "input",
+        "output",
+        "tool_definitions",
+        "tool_calls",
+        "metadata",
+        "body",
+        "resource_attributes",
+        "scope_attributes",
+    ),
 }
 _CONTENT_FIELDS: Final = frozenset({"arguments", "attributes", "value"})  # of structs within these columns
 

@@ -25,12 +25,79 @@ BAD: Final[dict[str, tuple[str, list[str]]]] = {
         ["my.yaml:2:29: receivers::otlp::protocols::htttp: unknown key (did you mean 'http'?)"],
     ),
     "unknown key, nothing near": (
-        MINIMAL.replace("grpc:,", "grpc: {tls: {}},"),
+        MINIMAL.replace("grpc:,", "grpc: {auth: {}},"),
         [
             (
-                "my.yaml:2:29: receivers::otlp::protocols::grpc::tls: unknown key "
-                "(valid keys: endpoint, max_recv_msg_size_mib)"
+                "my.yaml:2:29: receivers::otlp::protocols::grpc::auth: unknown key "
+                "(valid keys: endpoint, transport, tls, max_recv_msg_size_mib, max_concurrent_streams, keepalive)"
             )
+        ],
+    ),
+    "half a certificate": (
+        MINIMAL.replace("grpc:, http:", "grpc: {tls: {cert_file: a.pem}}, http: {tls: {key_file: a.key}}"),
+        [
+            "my.yaml:2:29: receivers::otlp::protocols::grpc::tls::key_file: is required",
+            "my.yaml:2:62: receivers::otlp::protocols::http::tls::cert_file: is required",
+        ],
+    ),
+    "versions of TLS": (
+        MINIMAL.replace("grpc:,", "grpc: {tls: {cert_file: a, key_file: b, min_version: 1.3}},").replace(
+            "buffers:",
+            "  otlp/b: {protocols: {grpc: {endpoint: ':1', tls: {cert_file: a, key_file: b}}}}\n"
+            "buffers:\n  local/b: {directory: b}",
+        )
+        + "    traces/b: {receivers: [otlp/b], buffer: local/b, exporters: [debug]}\n",
+        [
+            (
+                "my.yaml:3:47: receivers::otlp/b::protocols::grpc::tls::min_version: "
+                "must be the same for every gRPC receiver; another has 1.3"
+            )
+        ],
+    ),
+    "no version of TLS": (
+        MINIMAL.replace("http:}", "http: {tls: {cert_file: a, key_file: b, min_version: 1.1}}}"),
+        [
+            (
+                "my.yaml:2:82: receivers::otlp::protocols::http::tls::min_version: "
+                "must be one of '1.2' or '1.3', got '1.1' (did you mean '1.3'?)"
+            )
+        ],
+    ),
+    "no path of a socket": (
+        MINIMAL.replace("grpc:, http:", "grpc: {transport: unix}, http: {transport: unix, endpoint: otlp.sock}"),
+        [
+            (
+                "my.yaml:2:28: receivers::otlp::protocols::grpc: "
+                "transport unix needs the path of a socket as endpoint, such as /run/otlp.sock"
+            ),
+            (
+                "my.yaml:2:81: receivers::otlp::protocols::http::endpoint: expected host:port such as 127.0.0.1:4317 "
+                "or [::1]:4317, or a path such as unix:///run/x.sock, got 'otlp.sock'"
+            ),
+        ],
+    ),
+    "life of connections": (
+        MINIMAL.replace(
+            "grpc:,",
+            "grpc: {keepalive: {server_parameters: {time: 0}, enforcement_policy: {permit_without_stream: 1}}},",
+        ),
+        [
+            (
+                "my.yaml:2:67: receivers::otlp::protocols::grpc::keepalive::server_parameters::time: "
+                "must be greater than 0, got '0'"
+            ),
+            (
+                "my.yaml:2:115: receivers::otlp::protocols::grpc::keepalive::enforcement_policy::"
+                "permit_without_stream: expected true or false, got 1"
+            ),
+        ],
+    ),
+    "no origins": (
+        MINIMAL.replace("http:}", "http: {cors: {allowed_origins: ['https://*.*', '']}}}"),
+        [
+            f"my.yaml:2:{column}: receivers::otlp::protocols::http::cors::allowed_origins[{index}]: "
+            f"expected an origin such as https://app.example.com, with one * at most, got {shown}"
+            for index, column, shown in ((0, 61, "'https://*.*'"), (1, 76, "''"))
         ],
     ),
     "key of the Collector": (

@@ -38,10 +38,18 @@ class Recording:
         """The bytes on the wire."""
         return (_FOLDER / self.file).read_bytes()
 
+    def decompressed(self) -> bytes:
+        """The export request in its encoding."""
+        return gzip.decompress(self.body()) if self.content_encoding == "gzip" else self.body()
+
+    @property
+    def encoding(self) -> Literal["protobuf", "json"]:
+        """How the request is encoded."""
+        return "json" if self.content_type == "application/json" else "protobuf"
+
     def export(self) -> Export:
         """What a traces request says, read independently of the code under test."""
-        body = gzip.decompress(self.body()) if self.content_encoding == "gzip" else self.body()
-        return from_json(body) if self.content_type == "application/json" else from_protobuf(body)
+        return from_json(self.decompressed()) if self.encoding == "json" else from_protobuf(self.decompressed())
 
 
 def recordings() -> list[Recording]:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import aiohttp
@@ -47,6 +47,11 @@ class RawClient:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
         body = await self.reader.readexactly(int(headers.get("content-length", "0")))
         return int(head[0].split(" ")[1]), headers, body
+
+    async def until_closed(self) -> None:
+        """Wait until the server has closed the connection."""
+        with suppress(ConnectionError):  # what the server has not read breaks the connection
+            assert await self.reader.read() == b""
 
 
 @asynccontextmanager

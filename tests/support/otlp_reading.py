@@ -29,7 +29,7 @@ def from_protobuf(body: bytes) -> Export:
         request.ParseFromString(_HALF_EMOJI.sub(_STAND_IN.encode() * 3, body))
     return [
         Resource(
-            attributes=_attributes(resource_spans.resource.attributes),
+            attributes=protobuf_attributes(resource_spans.resource.attributes),
             scopes=[_scope(scope_spans) for scope_spans in resource_spans.scope_spans],
         )
         for resource_spans in request.resource_spans
@@ -45,7 +45,7 @@ def _scope(scope_spans: Any) -> Scope:
     return Scope(
         name=scope.name,
         version=scope.version,
-        attributes=_attributes(scope.attributes),
+        attributes=protobuf_attributes(scope.attributes),
         spans=[_span(span) for span in scope_spans.spans],
     )
 
@@ -63,9 +63,9 @@ def _span(span: Any) -> Span:
         flags=span.flags,
         status_code=span.status.code,
         status_message=_text(span.status.message),
-        attributes=_attributes(span.attributes),
+        attributes=protobuf_attributes(span.attributes),
         events=[
-            Event(name=event.name, time_ns=event.time_unix_nano, attributes=_attributes(event.attributes))
+            Event(name=event.name, time_ns=event.time_unix_nano, attributes=protobuf_attributes(event.attributes))
             for event in span.events
         ],
         links=[
@@ -73,7 +73,7 @@ def _span(span: Any) -> Span:
                 trace_id=link.trace_id.hex(),
                 span_id=link.span_id.hex(),
                 trace_state=link.trace_state,
-                attributes=_attributes(link.attributes),
+                attributes=protobuf_attributes(link.attributes),
             )
             for link in span.links
         ],
@@ -81,20 +81,22 @@ def _span(span: Any) -> Span:
     )
 
 
-def _attributes(attributes: Iterable[Any]) -> Attributes:
-    return [(_text(attribute.key), _value(attribute.value)) for attribute in attributes]
+def protobuf_attributes(attributes: Iterable[Any]) -> Attributes:
+    """KeyValues of the published classes, as plain data."""
+    return [(_text(attribute.key), protobuf_value(attribute.value)) for attribute in attributes]
 
 
-def _value(value: Any) -> Value:
+def protobuf_value(value: Any) -> Value:
+    """An AnyValue of the published classes, as plain data."""
     match value.WhichOneof("value"):
         case None:
             return None
         case "string_value":
             return _text(value.string_value)
         case "array_value":
-            return [_value(item) for item in value.array_value.values]
+            return [protobuf_value(item) for item in value.array_value.values]
         case "kvlist_value":
-            return dict(_attributes(value.kvlist_value.values))
+            return dict(protobuf_attributes(value.kvlist_value.values))
         case field:
             return getattr(value, field)
 
@@ -103,7 +105,7 @@ def from_json(body: bytes) -> Export:
     """The spans of an OTLP/JSON request, as the recorded exporters write it."""
     return [
         Resource(
-            attributes=_json_attributes(resource_spans.get("resource", {})),
+            attributes=json_attributes(resource_spans.get("resource", {})),
             scopes=[
                 _json_scope(scope_spans)
                 for name in ("scopeSpans", "instrumentationLibrarySpans")
@@ -119,7 +121,7 @@ def _json_scope(scope_spans: dict[str, Any]) -> Scope:
     return Scope(
         name=scope.get("name", ""),
         version=scope.get("version", ""),
-        attributes=_json_attributes(scope),
+        attributes=json_attributes(scope),
         spans=[_json_span(span) for span in scope_spans.get("spans", ())],
     )
 
@@ -138,9 +140,9 @@ def _json_span(span: dict[str, Any]) -> Span:
         flags=span.get("flags", 0),
         status_code=status.get("code", 0),
         status_message=_json_text(status.get("message", "")),
-        attributes=_json_attributes(span),
+        attributes=json_attributes(span),
         events=[
-            Event(name=event["name"], time_ns=_json_time(event["timeUnixNano"]), attributes=_json_attributes(event))
+            Event(name=event["name"], time_ns=_json_time(event["timeUnixNano"]), attributes=json_attributes(event))
             for event in span.get("events", ())
         ],
         links=[
@@ -148,7 +150,7 @@ def _json_span(span: dict[str, Any]) -> Span:
                 trace_id=link["traceId"],
                 span_id=link["spanId"],
                 trace_state=link.get("traceState") or "",
-                attributes=_json_attributes(link),
+                attributes=json_attributes(link),
             )
             for link in span.get("links", ())
         ],
@@ -169,11 +171,13 @@ def _json_text(value: str) -> str:
     return re.sub("[\ud800-\udfff]", "\ufffd", value)
 
 
-def _json_attributes(owner: dict[str, Any]) -> Attributes:
-    return [(attribute["key"], _json_value(attribute.get("value"))) for attribute in owner.get("attributes", ())]
+def json_attributes(owner: dict[str, Any]) -> Attributes:
+    """Attributes in OTLP/JSON, as plain data."""
+    return [(attribute["key"], json_value(attribute.get("value"))) for attribute in owner.get("attributes", ())]
 
 
-def _json_value(value: Any) -> Value:  # noqa: PLR0911 - one return per kind of AnyValue
+def json_value(value: Any) -> Value:  # noqa: PLR0911 - one return per kind of AnyValue
+    """An AnyValue in OTLP/JSON, as plain data."""
     match value:
         case {"stringValue": str(text)}:
             return _json_text(text)
@@ -184,9 +188,9 @@ def _json_value(value: Any) -> Value:  # noqa: PLR0911 - one return per kind of 
         case {"doubleValue": int() | float() as number}:
             return float(number)
         case {"arrayValue": {"values": items}}:
-            return [_json_value(item) for item in items]
+            return [json_value(item) for item in items]
         case {"kvlistValue": {"values": pairs}}:
-            return {pair["key"]: _json_value(pair.get("value")) for pair in pairs}
+            return {pair["key"]: json_value(pair.get("value")) for pair in pairs}
         case {"bytesValue": str(text)}:
             return base64.b64decode(text)
         case None | {"doubleValue": None}:  # NaN and infinities, as JavaScript writes them

@@ -63,11 +63,12 @@ class RememberingIntake:
 
 @asynccontextmanager
 async def http_server(
-    intake: RememberingIntake, *, max_mib: int = 64, admission: Admission | None = None
+    intake: RememberingIntake, *, max_mib: int = 64, admission: Admission | None = None, **settings: Any
 ) -> AsyncIterator[HttpServer]:
-    """A started OTLP/HTTP receiver on a free port, shut down at the end."""
+    """A started OTLP/HTTP receiver, on a free port unless told another endpoint, shut down at the end."""
     service = Service(intake, admission or Admission(256 * MIB), "otlp", "http")
-    server = HttpServer(HttpServerSettings(endpoint="127.0.0.1:0", max_request_body_size_mib=max_mib), service)
+    chosen = {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": max_mib, **settings}
+    server = HttpServer(HttpServerSettings.model_validate(chosen), service)
     await server.start()
     try:
         yield server
@@ -78,11 +79,12 @@ async def http_server(
 
 @asynccontextmanager
 async def grpc_server(
-    intake: RememberingIntake, *, max_mib: int = 64, admission: Admission | None = None
+    intake: RememberingIntake, *, max_mib: int = 64, admission: Admission | None = None, **settings: Any
 ) -> AsyncIterator[GrpcServer]:
-    """A started OTLP/gRPC receiver on a free port, shut down at the end."""
+    """A started OTLP/gRPC receiver, on a free port unless told another endpoint, shut down at the end."""
     service = Service(intake, admission or Admission(256 * MIB), "otlp", "grpc")
-    server = GrpcServer(GrpcServerSettings(endpoint="127.0.0.1:0", max_recv_msg_size_mib=max_mib), service)
+    chosen = {"endpoint": "127.0.0.1:0", "max_recv_msg_size_mib": max_mib, **settings}
+    server = GrpcServer(GrpcServerSettings.model_validate(chosen), service)
     await server.start()
     try:
         yield server

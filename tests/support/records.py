@@ -131,7 +131,7 @@ def _trace(index: int) -> dict[str, Any]:
         "end_time": START_NS + 1_000,
         "name": _ranked("assistant", span, rank=1),
         "tags": ["blue"],
-        "metadata": [{"key": "plan", **_ranked("pro", span)}],
+        "metadata": [("plan", _ranked("pro", span))],
         "input": _ranked(f"question {index}", span, rank=1),
         "output": _ranked(f"answer {index}", span, rank=1),
     }

@@ -55,12 +55,15 @@ class Service:
         at = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
         return {
             "receivers": {"otlp": {"protocols": {name: {"endpoint": at[name]} for name in ("grpc", "http")}}},
+            "processors": {"cost": {}},
             "buffers": {"local": {"directory": str(self.directory / "buffer")}},
             "exporters": {"chdb": {"path": str(self.directory / "chdb"), "ttl_days": 0}},
             "metadata": {"postgres": "embedded", "directory": str(self.directory / "postgres")},
             "extensions": {"health_check": {"endpoint": at["health"]}, "sql_http": {"endpoint": at["sql"]}},
             "service": {
-                "pipelines": {"traces": {"receivers": ["otlp"], "buffer": "local", "exporters": ["chdb"]}},
+                "pipelines": {
+                    "traces": {"receivers": ["otlp"], "processors": ["cost"], "buffer": "local", "exporters": ["chdb"]}
+                },
                 "telemetry": {"metrics": {"address": at["metrics"]}, "logs": {"encoding": "json"}},
             },
         }

@@ -19,11 +19,18 @@ def _union(values: list[Any]) -> frozenset[Any]:
     return frozenset(tuple(item.items()) if isinstance(item, dict) else item for value in values for item in value)
 
 
+def _smallest_of_keys(values: list[Any]) -> dict[str, tuple[Any, ...]]:
+    """minMap, key by key."""
+    keys = {key for value in values for key in value}
+    return {key: _smallest_ranked([value[key] for value in values if key in value]) for key in keys}
+
+
 _AGGREGATES: Final[dict[str, Callable[[list[Any]], Any]]] = {
     "SimpleAggregateFunction(min, Tuple": _smallest_ranked,
     "SimpleAggregateFunction(min, ": min,
     "SimpleAggregateFunction(max, ": max,
     "SimpleAggregateFunction(groupUniqArrayArray, ": _union,
+    "SimpleAggregateFunction(minMap, ": _smallest_of_keys,
 }
 
 

@@ -1,0 +1,1 @@
+"""Released instrumentations, installed in an environment of their own and run against a model server of known truth."""

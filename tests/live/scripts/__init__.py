@@ -1,0 +1,1 @@
+"""One application per instrumentation; they run in the environment that `tests.live.environment` makes."""

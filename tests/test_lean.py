@@ -1,0 +1,69 @@
+"""What a process does to stay small."""
+
+import asyncio
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from otlp_receiver import lean
+
+MIB = 2**20
+
+
+def in_a_process(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_resident_bytes() -> None:
+    """The number is the system's own, and follows what is taken."""
+    before = lean.resident_bytes()
+    taken = bytearray(b"x") * (64 * MIB)
+
+    assert lean.resident_bytes() > before + 48 * MIB
+    assert abs(lean.resident_bytes() - psutil.Process().memory_info().rss) < 16 * MIB
+    assert len(taken) == 64 * MIB
+
+
+def test_as_many_files_as_allowed() -> None:
+    """The soft limit on open files becomes the hard one, from where no rights are needed."""
+    code = (
+        "import resource; from otlp_receiver.lean import allow_many_connections\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE); hard = min(hard, 4096) if hard > 0 else 4096\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard)); allow_many_connections()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard))"
+    )
+
+    assert in_a_process(code) == "True\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc keeps free memory in a way of its own")
+def test_free_memory_is_given_back() -> None:
+    """Small blocks below one that is kept are free and still resident, until they are given back."""
+    code = (
+        "from otlp_receiver.lean import give_back, resident_bytes, share_arenas; share_arenas()\n"
+        "before = resident_bytes(); blocks = [bytes(2000) for _ in range(100_000)]; kept = blocks[-1]; del blocks\n"
+        "free = resident_bytes() - before; give_back(); print(free >> 20, (resident_bytes() - before) >> 20)"
+    )
+    free_mib, left_mib = map(int, in_a_process(code).split())
+
+    assert free_mib > 100
+    assert left_mib < 50
+
+
+def test_given_back_once_the_peak_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is given back after it has grown, once for each peak and not for ever."""
+    sizes = iter([100, 100, 300, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120])
+    given_back: list[int] = []
+    monkeypatch.setattr(lean, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(lean, "_BUSY", 1e9)
+    monkeypatch.setattr(lean, "give_back", lambda: given_back.append(1))
+
+    async def scenario() -> None:
+        with pytest.raises(RuntimeError):  # the sizes are used up
+            await lean.give_back_when_idle(lambda: next(sizes) * MIB)
+
+    asyncio.run(scenario())
+    assert given_back == [1]
