@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from otlp_receiver.mapping.messages import canonical_messages, is_canonical
+from otlp_receiver.mapping.canonical import is_canonical
+from otlp_receiver.mapping.messages import canonical_messages
 from tests.support.arrow_rows import Row
 from tests.support.mapping import observation
 from tests.support.otlp import Event, event, span

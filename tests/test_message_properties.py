@@ -5,12 +5,15 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otlp_receiver.mapping.canonical import WHOLE, are_canonical, is_canonical
 from otlp_receiver.mapping.conversations import canonical_tools, conversation, read_conversation
-from otlp_receiver.mapping.messages import canonical_messages, is_canonical
+from otlp_receiver.mapping.messages import canonical_messages
 from otlp_receiver.mapping.tool_definitions import beside_tools
 from tests.support.strategies import message_values
 
@@ -240,6 +243,31 @@ def test_the_quick_look(messages: list[Any]) -> None:
     for separators in ((",", ":"), (", ", ": ")):
         if is_canonical(json.dumps(messages, separators=separators)):
             assert conversation(messages, "input") == messages == canonical_messages(messages, "user")
+
+
+_SPELLINGS = st.text(alphabet='ab"\\\né{}]', max_size=6)
+_ONE_SHAPE = st.builds(
+    lambda role, parts, more: {"role": role, "parts": parts, **more},
+    st.sampled_from(["user", "assistant", "system", "tool"]),
+    st.lists(
+        st.fixed_dictionaries({"type": st.sampled_from(["text", "reasoning", "x"]), "content": _SPELLINGS}), max_size=2
+    ),
+    st.fixed_dictionaries({}, optional={"finish_reason": _SPELLINGS}),
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.lists(_ONE_SHAPE, min_size=1, max_size=2),
+    st.sampled_from(["", " "]),
+    st.integers(0, 300),
+    st.sampled_from('"\\ '),
+)
+def test_the_quick_look_sees_what_the_whole_match_sees(messages: list[Any], space: str, place: int, typo: str) -> None:
+    """Counting quotes and looking at the ends says what matching the whole text says, damaged texts included."""
+    text = json.dumps(messages, separators=(f",{space}", f":{space}"), ensure_ascii=False)
+    texts = pa.array([text, text[:place] + typo + text[place + 1 :], ""], pa.string())
+    assert are_canonical(texts).tolist() == pc.match_substring_regex(texts, WHOLE).to_pylist()
 
 
 _MANY = 50_000

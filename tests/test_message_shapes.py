@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import pytest
 
+from otlp_receiver.mapping.canonical import is_canonical
 from otlp_receiver.mapping.conversations import (
     Conversation,
     conversation,
@@ -15,7 +16,6 @@ from otlp_receiver.mapping.conversations import (
     with_opened_texts,
 )
 from otlp_receiver.mapping.json_text import parse_json, parse_literal
-from otlp_receiver.mapping.messages import is_canonical
 from tests.support.corpus import Recording, recordings
 from tests.support.otlp import Export
 

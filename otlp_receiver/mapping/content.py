@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from otlp_receiver.decode.span_table import SpanTable
 from otlp_receiver.mapping.arrow_arrays import Mask, chosen, empty_lists, has_text
+from otlp_receiver.mapping.canonical import are_canonical
 from otlp_receiver.mapping.conversations import (
     Conversation,
     Side,
@@ -17,7 +18,7 @@ from otlp_receiver.mapping.conversations import (
     with_opened_texts,
 )
 from otlp_receiver.mapping.event_messages import event_messages
-from otlp_receiver.mapping.messages import Message, are_canonical, canonical_message, parse_json, to_json, tool_calls
+from otlp_receiver.mapping.messages import Message, canonical_message, parse_json, to_json, tool_calls
 from otlp_receiver.mapping.plan import Plan
 from otlp_receiver.mapping.resolution import Resolution
 from pipelines.schema import TOOL_CALLS

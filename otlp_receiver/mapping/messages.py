@@ -11,22 +11,15 @@ results has the role `tool` and holds one result; empty texts are no parts.
 
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from otlp_receiver.mapping.arrow_arrays import Mask
 from otlp_receiver.mapping.json_text import parse_json, to_json
 from otlp_receiver.mapping.parts import given, is_call, is_text, parts_of, same, tool_call, unwrapped
 
 __all__ = [
     "ROLES",
     "Message",
-    "are_canonical",
     "canonical_message",
     "canonical_messages",
     "canonical_role",
-    "is_canonical",
     "is_message",
     "one_result_each",
     "parse_json",
@@ -59,29 +52,6 @@ _FINISH_REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopR
 _ABOUT: Final = ("response_metadata", "generation_info", "meta")
 _BESIDE_THE_BODY: Final = frozenset((*_CALLS, *_THOUGHTS, "function_call", "refusal", "additional_kwargs"))
 _SAYS_IT_IS_A_MESSAGE: Final = (_BESIDE_THE_BODY - {"additional_kwargs"}) | {*_BODIES, "tool_call_id"}
-
-# RE2, over a whole column: a linear pass without Python between the texts.
-_TEXT: Final = r'"(?:[^"\\]|\\.)+"'
-_KIND: Final = '"type": ?"(?:text|reasoning)"'
-_PLAIN_PART: Final = rf'\{{(?:{_KIND}, ?"content": ?{_TEXT}|"content": ?{_TEXT}, ?{_KIND})\}}'
-_PLAIN_MESSAGE: Final = (
-    rf'\{{"role": ?"(?:system|user|assistant)", ?"parts": ?\[(?:{_PLAIN_PART}(?:, ?{_PLAIN_PART})*)?\]'
-    rf'(?:, ?"(?:finish_reason|name)": ?{_TEXT})*\}}'
-)
-_PLAIN_MESSAGES: Final = rf"(?s)\A\[{_PLAIN_MESSAGE}(?:, ?{_PLAIN_MESSAGE})*\]\z"
-
-
-def are_canonical(texts: pa.StringArray) -> Mask:
-    """Which JSON texts need no second look: messages of texts and thoughts alone, spelled in the one shape.
-
-    A whole match, so that nothing else can hide in it; tool calls and media always get their second look.
-    """
-    return np.asarray(pc.match_substring_regex(texts, _PLAIN_MESSAGES).to_numpy(zero_copy_only=False))
-
-
-def is_canonical(text: str) -> bool:
-    """The same for one text."""
-    return bool(are_canonical(pa.array([text], pa.string()))[0])
 
 
 def canonical_messages(value: Any, role: str) -> list[Message] | None:
