@@ -23,16 +23,19 @@ _ROWS: Final = int(os.environ.get("BENCH_QUERY_ROWS", "10000000"))
 _SEED_ROWS: Final = 8192
 _DAYS: Final = 30
 _REPEATS: Final = 20
+_COUNTING: Final = ("call_rows", "call_parent_rows")
 _COPIES_AT_ONCE: Final = 16
 
-# New ids per copy, the same for all rows of a trace; times moved by a part of the thirty days.
+# New ids per copy, the same for all rows of a trace; times moved by a part of the thirty days. No `if` around
+# a copy's number: the engine then takes one number for all of a block.
 _COPY: Final = """
 INSERT INTO {table} ({columns})
 SELECT {expressions} FROM {table}_seed CROSS JOIN (SELECT number AS copy FROM numbers({first}, {count})) AS copies
 SETTINGS max_insert_threads = 2
 """
 _TRACE_ID: Final = "lower(hex(sipHash128({column}, copy)))"
-_SPAN_ID: Final = "lower(hex(sipHash64({column}, copy)))"
+_RESPONSE_ID: Final = "lower(hex(sipHash128(trace_id, id, copy)))"  # spans that share one are one call
+_SPAN_ID: Final = "substring(lower(hex(sipHash64({column}, copy))), 1, length({column}))"  # of none, none
 _SHIFT: Final = "toIntervalSecond(intDiv(copy * {seconds}, {copies}))"
 
 
@@ -100,6 +103,8 @@ def _multiply(connection: Any) -> None:
     for table, ids in (("observation_rows", ("id", "parent_observation_id")), ("trace_rows", ())):
         _run(connection, f"CREATE TABLE {table}_seed AS {table}")
         _run(connection, f"INSERT INTO {table}_seed SELECT * FROM {table}")
+        for seeded in (table, *(_COUNTING if ids else ())):
+            _run(connection, f"TRUNCATE TABLE {seeded}")
         where = f"database = currentDatabase() AND table = '{table}' AND default_kind != 'MATERIALIZED'"
         columns = _run(connection, f"SELECT name FROM system.columns WHERE {where} ORDER BY position").split("\n")
         expressions = ", ".join(_expression(table, column, ids, copies) for column in columns)
@@ -113,7 +118,7 @@ def _multiply(connection: Any) -> None:
 
 def _merge_past_days(connection: Any) -> None:
     """What the tables' `min_age_to_force_merge_seconds` does to every past day within hours."""
-    for table in ("observation_rows", "call_rows", "call_parent_rows"):
+    for table in ("observation_rows", *_COUNTING):
         partitions = _run(
             connection,
             f"SELECT DISTINCT partition_id FROM system.parts WHERE table = '{table}' AND active ORDER BY partition_id",
@@ -126,12 +131,12 @@ def _expression(table: str, column: str, ids: tuple[str, ...], copies: int) -> s
     shift = _SHIFT.format(seconds=_DAYS * 86400, copies=copies)
     if column == "trace_id" or (table == "trace_rows" and column == "id"):
         return _TRACE_ID.format(column=column)
-    if column == "response_id":  # spans that share one are one call
-        return f"if({column} = '', '', {_TRACE_ID.format(column=column)})"
+    if column == "response_id":
+        return _RESPONSE_ID
     if column == "type" and ids:
         return "if(parent_observation_id = '', 'AGENT', type)"  # what eight model calls in a row hang under
     if column in ids:
-        return f"if({column} = '', '', {_SPAN_ID.format(column=column)})"
+        return _SPAN_ID.format(column=column)
     if column in ("start_time", "end_time", "timestamp"):
         return f"{column} - {shift}"
     return column
