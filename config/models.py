@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
+from config.clickhouse import ClickHouseSettings
 from config.conventions import Convention
 from config.conventions.values import MOST_SOURCES
 from config.prices import CostSettings
@@ -174,6 +175,10 @@ class ChdbExporterSettings(ExporterSettings):
     """Memory that ClickHouse may use for inserts, merges and queries together."""
 
 
+class ClickHouseExporterSettings(ClickHouseSettings, ExporterSettings):
+    """A ClickHouse server or cluster over its native protocol."""
+
+
 class DebugExporterSettings(ExporterSettings):
     """Writes what arrives to the log."""
 
@@ -293,6 +298,7 @@ PROCESSORS: Final[dict[str, type[Settings]]] = {"cost": CostSettings, "redaction
 BUFFERS: Final[dict[str, type[Settings]]] = {"local": LocalBufferSettings}
 EXPORTERS: Final[dict[str, type[Settings]]] = {
     "chdb": ChdbExporterSettings,
+    "clickhouse": ClickHouseExporterSettings,
     "debug": DebugExporterSettings,
     "file": FileExporterSettings,
 }

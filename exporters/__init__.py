@@ -24,8 +24,15 @@ def _chdb(exporter_id: str, settings: Any) -> Exporter:
     return ChdbExporter(exporter_id, settings)
 
 
+def _clickhouse(exporter_id: str, settings: Any) -> Exporter:
+    from exporters.clickhouse_native import ClickHouseExporter
+
+    return ClickHouseExporter(exporter_id, settings)
+
+
 EXPORTERS: Final[dict[str, Callable[[str, Any], Exporter]]] = {
     "chdb": _chdb,
+    "clickhouse": _clickhouse,
     "debug": DebugExporter,
     "file": FileExporter,
 }

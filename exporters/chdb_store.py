@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import chdb
-import numpy as np
 import orjson
 import pyarrow as pa
 import structlog
@@ -26,16 +25,13 @@ from exporters.clickhouse_sql import (
     upgrade,
     upgrade_ttl,
 )
+from exporters.partitions import by_partitions
 from pipelines.batch import Batch
 from pipelines.errors import Permanent, Retryable
 from pipelines.schema import TABLES, Table
 
 DATABASE: Final = "otel"
 
-# ClickHouse refuses an INSERT into more than 100 (max_partitions_per_insert_block), and every day may also write to one
-# of its neighbours in the tables that count calls.
-_MOST_PARTITIONS: Final = 50
-_DAY_NS: Final = 86_400 * 10**9
 _READER_SHARE: Final = 4
 """What part of the memory a single query may use: queries must not starve the inserts."""
 
@@ -89,7 +85,7 @@ class ChdbExporter:
         table = TABLES[batch.kind]
         if batch.records.schema != table.arrow_schema:
             raise Permanent(f"{batch.kind} of another schema than this version's cannot be stored in chDB")
-        for records in _by_partitions(batch.records, table.time_column):
+        for records in by_partitions(batch.records, table.time_column):
             self._insert(table, records)
         self._complete(batch)
 
@@ -206,15 +202,3 @@ def _sorted_errors() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise sorted_error(str(error)) from error
-
-
-def _by_partitions(records: pa.RecordBatch, time_column: str) -> Iterator[pa.RecordBatch]:
-    """The rows in portions of at most `_MOST_PARTITIONS` days each."""
-    times_ns = records.column(time_column).cast(pa.int64()).to_numpy(zero_copy_only=False)
-    days, day_of_row = np.unique(times_ns // _DAY_NS, return_inverse=True)
-    if len(days) <= _MOST_PARTITIONS:
-        yield records
-        return
-    for first in range(0, len(days), _MOST_PARTITIONS):
-        chosen = (day_of_row >= first) & (day_of_row < first + _MOST_PARTITIONS)
-        yield records.filter(pa.array(chosen))

@@ -64,10 +64,16 @@ def ddl(database: str, ttl_days: int) -> list[str]:
     return [*create_tables(database, ttl_days), *feeds, *create_views(database)]
 
 
-def create_tables(database: str, ttl_days: int) -> list[str]:
-    """Statements that create the database and its tables; existing ones stay as they are (see `upgrade`)."""
-    tables = [_create_table(table, database, ttl_days) for table in TABLES.values()]
-    counting = [_create_counting_table(table, database, ttl_days) for table in COUNTING_TABLES]
+def create_tables(database: str, ttl_days: int, *settings: str) -> list[str]:
+    """Statements that create the database and its tables; existing ones stay as they are (see `upgrade`).
+
+    Args:
+        database: a plain identifier.
+        ttl_days: as for `ddl`.
+        settings: of every table, beside its own.
+    """
+    tables = [_create_table(table, database, ttl_days, *settings) for table in TABLES.values()]
+    counting = [_create_counting_table(table, database, ttl_days, *settings) for table in COUNTING_TABLES]
     return [f"CREATE DATABASE IF NOT EXISTS {database}", *tables, *counting]
 
 
@@ -120,14 +126,14 @@ def column_list(table: Table) -> str:
     return ", ".join(f"`{column.name}`" for column in table.columns)
 
 
-def _create_table(table: Table, database: str, ttl_days: int) -> str:
+def _create_table(table: Table, database: str, ttl_days: int, *settings: str) -> str:
     lines = [*map(_column, table.columns), *_storage_only(table), *table.indexes]
-    storage = _storage(table.engine, table.partition_by, table.order_by, ttl_days, table.doc)
+    storage = _storage(table.engine, table.partition_by, table.order_by, ttl_days, table.doc, *settings)
     return _create(f"{database}.{table.stored_as}", lines, storage)
 
 
-def _create_counting_table(table: CountingTable, database: str, ttl_days: int) -> str:
-    storage = _storage(table.engine, "day", table.order_by, ttl_days, table.doc, table.settings)
+def _create_counting_table(table: CountingTable, database: str, ttl_days: int, *settings: str) -> str:
+    storage = _storage(table.engine, "day", table.order_by, ttl_days, table.doc, table.settings, *settings)
     return _create(f"{database}.{table.name}", [*table.columns, *table.indexes], storage)
 
 

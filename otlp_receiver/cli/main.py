@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from otlp_receiver.cli import configuration, explain, query, run, send_sample, trace, traces
+from otlp_receiver.cli import configuration, explain, migrate, query, run, send_sample, trace, traces
 
 _HELP: Final = """Receives GenAI traces over OTLP and keeps them as traces and observations in ClickHouse tables.
 
@@ -33,6 +33,7 @@ app: Final = typer.Typer(
 )
 app.command(rich_help_panel=_RUN)(run.run)
 app.command(rich_help_panel=_RUN)(configuration.validate)
+app.command(rich_help_panel=_RUN)(migrate.migrate)
 app.command(rich_help_panel=_TRY)(send_sample.send_sample)
 app.command(rich_help_panel=_TRY)(explain.explain)
 app.command(rich_help_panel=_READ)(traces.traces)

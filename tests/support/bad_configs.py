@@ -114,7 +114,7 @@ BAD: Final[dict[str, tuple[str, list[str]]]] = {
         [
             (
                 'my.yaml:7:3: exporters::flie/a: unknown type: "flie" for id: "flie/a" '
-                "(valid values: [chdb, debug, file]) (did you mean 'file'?)"
+                "(valid values: [chdb, clickhouse, debug, file]) (did you mean 'file'?)"
             )
         ],
     ),

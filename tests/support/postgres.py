@@ -19,8 +19,10 @@ from psycopg.conninfo import make_conninfo
 
 # Prints the address, serves until its stdin is closed; nothing but the address starts with "host=".
 _OWNER: Final = """
+import signal
 import sys
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have it ignored
 postgres = EmbeddedPostgres(sys.argv[1])
 print(postgres.start(), flush=True)
 sys.stdin.read()
