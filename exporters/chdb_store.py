@@ -132,10 +132,9 @@ class ChdbExporter:
         if not self._has_contents or batch.kind not in completion.KINDS:
             return
         with _sorted_errors():
-            for some in completion.by_number(completion.keys(batch)):
-                for portion in completion.by_size(self._content_sizes(some)):
-                    self._connection.query(completion.complete_observations(DATABASE, portion))
-                    self._connection.query(completion.complete_traces(DATABASE, portion))
+            for statements in completion.settling(DATABASE, batch, self._content_sizes):
+                for statement in statements:
+                    self._connection.query(statement)
 
     def _content_sizes(self, wanted: Sequence[completion.Key]) -> Iterator[tuple[completion.Key, int]]:
         query = completion.content_sizes(DATABASE, wanted)

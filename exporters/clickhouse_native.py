@@ -114,11 +114,10 @@ class ClickHouseExporter:
         self._has_contents = self._has_contents or batch.kind == "contents" or self._find_contents()
         if not self._has_contents:
             return
-        for some in completion.by_number(completion.keys(batch)):
-            for portion in completion.by_size(self._content_sizes(some)):
-                with self._pressed(batch.rows):
-                    self._execute(completion.complete_observations(self._database, portion))
-                    self._execute(completion.complete_traces(self._database, portion))
+        for statements in completion.settling(self._database, batch, self._content_sizes):
+            with self._pressed(batch.rows):
+                for statement in statements:
+                    self._execute(statement)
 
     def _find_contents(self) -> bool:
         return bool(self._execute(completion.any_contents(self._database)))

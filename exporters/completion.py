@@ -9,7 +9,7 @@ What a span says itself beats what records say of it. `completed` names what cam
 finds the span's own row again in the youngest, the only one that stays.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -88,6 +88,21 @@ def by_size(sizes: Iterable[tuple[Key, int]]) -> Iterator[Sequence[Key]]:
         total_bytes += size_bytes
     if portion:
         yield portion
+
+
+def settling(
+    database: str, batch: Batch, sizes: Callable[[Sequence[Key]], Iterable[tuple[Key, int]]]
+) -> Iterator[tuple[str, str]]:
+    """The pairs of INSERTs, for observations and traces, that complete what a batch is about.
+
+    Args:
+        database: where.
+        batch: observations or contents that are stored now.
+        sizes: of those spans that records are known of, their bytes (`content_sizes`).
+    """
+    for some in by_number(keys(batch)):
+        for portion in by_size(sizes(some)):
+            yield complete_observations(database, portion), complete_traces(database, portion)
 
 
 def any_contents(database: str) -> str:

@@ -69,14 +69,6 @@ class _Half:
             self.messages[span], self.encoded[span] = messages, encoded
         return bool(encoded)
 
-    def is_silent(self, span: int) -> bool:
-        """Whether a span's messages name but their roles: then they are forgotten, and another source is asked."""
-        messages = self.messages.get(span)
-        if not messages or any(message["parts"] or len(message) > len(("role", "parts")) for message in messages):
-            return False
-        del self.messages[span], self.encoded[span]
-        return True
-
 
 def content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.StringArray) -> Content:
     """Each half on its own: what the user set, else messages, else message events, else a tool's or a search's own."""
