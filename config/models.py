@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from config.clickhouse import ClickHouseSettings
 from config.conventions import Convention
 from config.conventions.values import MOST_SOURCES
+from config.kafka import KafkaBufferSettings
 from config.prices import CostSettings
 from config.settings import Count, PositiveInt, Settings, Wait
 from config.transports import CorsSettings, KeepaliveSettings, TlsSettings
@@ -295,7 +296,7 @@ class ServiceSettings(Settings):
 
 RECEIVERS: Final[dict[str, type[Settings]]] = {"otlp": OtlpReceiverSettings}
 PROCESSORS: Final[dict[str, type[Settings]]] = {"cost": CostSettings, "redaction": RedactionSettings}
-BUFFERS: Final[dict[str, type[Settings]]] = {"local": LocalBufferSettings}
+BUFFERS: Final[dict[str, type[Settings]]] = {"kafka": KafkaBufferSettings, "local": LocalBufferSettings}
 EXPORTERS: Final[dict[str, type[Settings]]] = {
     "chdb": ChdbExporterSettings,
     "clickhouse": ClickHouseExporterSettings,

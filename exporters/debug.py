@@ -7,8 +7,8 @@ import orjson
 import structlog
 
 from config.models import DebugExporterSettings
-from exporters.json_lines import json_records
 from pipelines.batch import Batch
+from pipelines.json_records import json_records
 
 _LONGEST_TEXT: Final = 200
 _NORMAL: Final = ("type", "name", "model", "level", "input_tokens", "output_tokens", "total_cost", "value", "label")

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -39,6 +39,20 @@ class DeadLetter:
     time_ns: int
 
 
+class DeadLetterSink(Protocol):
+    """Where dead letters are written to; safe to use from several threads."""
+
+    def write(self, content: Batch | bytes, reason: str, origin: str) -> str:
+        """Keeps `content`, which survives a power cut on return, and returns its name.
+
+        Raises:
+            Retryable: it cannot be written now.
+        """
+
+    def place(self, name: str) -> str:
+        """Where the letter of that name is, for people."""
+
+
 class DeadLetters:
     """A directory of dead letters; nothing in it is ever deleted by the service."""
 
@@ -66,6 +80,10 @@ class DeadLetters:
                 f"dead letters cannot be written to {self.directory}: {error}; free space or make it writable"
             ) from error
         return name
+
+    def place(self, name: str) -> str:
+        """See `DeadLetterSink.place`."""
+        return str(self.directory / name)
 
     def names(self) -> list[str]:
         """Names of all dead letters, oldest first."""

@@ -18,7 +18,7 @@ from config.models import ExporterSettings
 from pipelines.batch import Batch
 from pipelines.blocks import join, split
 from pipelines.buffers import Buffer, Corrupt, Entry, Statistics
-from pipelines.dead_letters import DeadLetters
+from pipelines.dead_letters import DeadLetterSink
 from pipelines.errors import Permanent, Retryable
 from pipelines.isolation import Refused, isolate
 from pipelines.metrics import (
@@ -74,7 +74,7 @@ class ExportLoop:
         exporter: Exporter,
         buffer: Buffer,
         settings: ExporterSettings,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetterSink,
     ) -> None:
         self._id = exporter_id
         self._exporter = exporter
@@ -206,7 +206,7 @@ class ExportLoop:
     def _bury(self, content: Batch | bytes, reason: str, rows: int, label: str) -> None:
         name = self._retry(lambda: self._dead_letters.write(content, reason, self._id), "writing dead letters")
         DEAD_LETTERS.labels(self._id, label).inc(rows)
-        place = str(self._dead_letters.directory / name)
+        place = self._dead_letters.place(name)
         self._log.error(
             "Rows cannot be stored; they are kept as a dead letter.", rows=rows, reason=reason[:500], file=place
         )

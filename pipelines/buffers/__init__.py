@@ -6,7 +6,14 @@ from typing import Any, Final
 from pipelines.buffers.base import ENTRY_ROWS, Buffer, Corrupt, Entry, Statistics
 from pipelines.buffers.local import LocalBuffer
 
-BUFFERS: Final[dict[str, Callable[[Any, str], Buffer]]] = {"local": LocalBuffer}
+
+def _kafka_buffer(settings: Any, name: str) -> Buffer:
+    from pipelines.buffers.kafka import KafkaBuffer
+
+    return KafkaBuffer(settings, name)
+
+
+BUFFERS: Final[dict[str, Callable[[Any, str], Buffer]]] = {"kafka": _kafka_buffer, "local": LocalBuffer}
 """Component type → factory of (its settings, its id)."""
 
 __all__ = ["BUFFERS", "ENTRY_ROWS", "Buffer", "Corrupt", "Entry", "LocalBuffer", "Statistics", "open_buffer"]

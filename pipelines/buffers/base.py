@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pipelines.batch import Batch
-from pipelines.dead_letters import DeadLetters
+from pipelines.dead_letters import DeadLetterSink
 
 ENTRY_ROWS: Final = 4096
 """Most rows in one entry: bounds what a reader must take beyond what it asked for."""
@@ -64,7 +64,7 @@ class Buffer(Protocol):
         """The component id, for logs and metrics."""
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetterSink:
         """Where rows go that no exporter can store."""
 
     def open(self) -> None:

@@ -64,13 +64,13 @@ def decode(payload: Payload, kind: Kind, schema: pa.Schema) -> Batch:
         raise CorruptPayload(f"its checksum is {expected:08x}, written was {payload.checksum:08x}")
     try:
         message = _CODEC.decompress(payload.data, payload.size)
-        records = _current(pa.ipc.read_record_batch(message, schema), SCHEMAS[kind])
+        records = in_current_schema(pa.ipc.read_record_batch(message, schema), SCHEMAS[kind])
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptPayload(str(error)) from error
     return Batch(kind, records, payload.received_at_ns)
 
 
-def _current(records: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def in_current_schema(records: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Rows that another version wrote, column by column: those that it did not know are null."""
     if records.schema.equals(schema):
         return records
