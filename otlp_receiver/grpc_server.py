@@ -33,6 +33,7 @@ _METHODS: Final[dict[Signal, str]] = {
     "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
 }
 _LONGEST_MS: Final = (1 << 31) - 1
+_REOPEN_SECONDS: Final = 1.0
 _FINISH_SECONDS: Final = 1.0
 """What the calls of a server whose loop has ended get to finish; those that it has not begun with wait as long."""
 
@@ -59,6 +60,7 @@ class GrpcServer:
         self._watching: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._loop: asyncio.Task[Any] | None = None
+        self._reopening = asyncio.Lock()
         self._stopping = False
 
     async def start(self) -> None:
@@ -100,14 +102,22 @@ class GrpcServer:
     async def _keep_serving(self) -> None:
         """Open again when gRPC's server loop has ended, which one call with a method that is no UTF-8 does to it."""
         while not self._stopping:
-            old = self._server
             assert self._loop is not None
             await asyncio.wait([self._loop])
-            if not self._stopping:
-                _log.warning("gRPC ended its server loop over a malformed call; opening it again.")
-                await self._open(self.endpoints)
-                with suppress(UnicodeDecodeError):  # what its loop ended by
-                    await old.stop(_FINISH_SECONDS)
+            async with self._reopening:
+                if not self._stopping:
+                    await self._reopen()
+
+    async def _reopen(self) -> None:
+        _log.warning("gRPC ended its server loop over a malformed call; opening it again.")
+        old = self._server
+        try:
+            await self._open(self.endpoints)
+        except OSError as error:
+            _log.error("gRPC cannot be opened again; trying once a second.", error=str(error))
+            await asyncio.sleep(_REOPEN_SECONDS)
+        with suppress(UnicodeDecodeError):  # what its loop ended by
+            await old.stop(_FINISH_SECONDS)
 
     async def _run_server(self) -> None:
         """Start it and remember its loop, which gRPC tells nobody of: the first task that starting makes."""
@@ -135,8 +145,9 @@ class GrpcServer:
         if self._path:
             unix_sockets.remove(self._path)
             self._path = ""  # somebody else's from now on
-        if self._server is not None:
-            await self._server.stop(deadline_seconds)
+        async with self._reopening:  # else what is being opened would stay open
+            if self._server is not None:
+                await self._server.stop(deadline_seconds)
         if self._keeping is not None:
             await self._keeping
 

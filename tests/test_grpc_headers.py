@@ -2,12 +2,14 @@
 
 import asyncio
 import struct
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import pytest
 
+from otlp_receiver import grpc_server as grpc_server_module
 from otlp_receiver.grpc_server import GrpcServer
+from otlp_receiver.sockets import bind
 from tests.support.http2 import DATA, HEADERS, frame, headers_frame, preface
 from tests.support.http_client import BODY
 from tests.support.receivers import EXPORT_METHODS, RememberingIntake, grpc_channel, grpc_server, on_uvloop, until
@@ -52,6 +54,25 @@ async def test_method_that_is_no_text() -> None:
             await _send(server, _HEADERS.replace(b"/Export", b"/Expor\xff"))
 
     assert [request.body for request in intake.consumed] == [b"the next call"] * 2
+
+
+@on_uvloop
+async def test_port_taken_while_the_server_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot listen again at once tries until it can, and nobody has to restart it."""
+    refusals = [OSError("address in use")]
+
+    def refuse_once(*of: Any, **how: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return bind(*of, **how)
+
+    intake = RememberingIntake()
+    async with grpc_server(intake) as server:
+        monkeypatch.setattr(grpc_server_module, "bind", refuse_once)
+        await _send(server, _HEADERS.replace(b"/Export", b"/Expor\xff"))
+
+    assert not refusals
+    assert [request.body for request in intake.consumed] == [b"the next call"]
 
 
 @on_uvloop
