@@ -48,7 +48,8 @@ one SDK or semantic convention writes; each is a YAML file, and the engine that 
    *Own scopes* restricts one to spans of the dialect's instrumentation scopes, *when* to spans with that attribute.
 4. A span's own attribute beats its resource's.
 5. **Nothing is dropped.** What no column shows is in `metadata` under its key: what fills no field, and what lost to
-   another value. What lost to an equal value counts as shown.
+   another value. What lost to an equal value counts as shown, and so do messages, tools, vectors and
+   reasons spelled otherwise.
 6. Input and output: `input` and `output` first, then on a tool its `tool_*`, on a search its `retrieval_*`, then
    `*_messages`, message events, the pieces of one message, at last `*_value`.
 """

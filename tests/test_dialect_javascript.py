@@ -197,6 +197,35 @@ def test_langfuse_types_levels_costs_and_prompts() -> None:
     assert {row["level"] for row in rows} == {"DEFAULT", "DEBUG", "WARNING", "ERROR"}
 
 
+def test_usage_in_the_ai_sdk_s_spelling() -> None:
+    """An application that hands the AI SDK's usage to Langfuse means the whole, its parts and the total."""
+    inner = _only(_rows("langfuse-5", "propagate.json"), name="inner-gen")
+    assert inner["usage_details"] == {"input": 3, "output": 2, "total": 5}
+    usage = {
+        "inputTokens": 53,
+        "outputTokens": 207,
+        "cachedInputTokens": 26,
+        "reasoningTokens": 192,
+        "totalTokens": 260,
+    }
+    row = observation(span({"langfuse.observation.usage_details": json.dumps(usage)}))
+    assert row["usage_details"] == {
+        "input": 27, "input_cached_tokens": 26, "output": 15, "output_reasoning_tokens": 192, "total": 260
+    }  # fmt: skip
+    assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (53, 207, 260)
+
+
+def test_the_context_that_langfuse_s_integration_passes_on() -> None:
+    """The AI SDK's runtime context is in Langfuse's metadata: tags there are the trace's, unless it names others."""
+    assert "tags" not in _rows("langfuse-5-ai-sdk-7", "generate-text.json")[0]["metadata"]
+    tags = {"langfuse.observation.metadata.tags": '["a","b"]'}
+    (row,) = map_export(export(span(tags), scope="gen_ai")).observations
+    assert (row["tags"], row["metadata"]) == (["a", "b"], {})
+    (row,) = map_export(export(span(tags | {"langfuse.trace.tags": ["c"]}), scope="gen_ai")).observations
+    assert (row["tags"], row["metadata"]) == (["c"], {"tags": '["a","b"]'})
+    assert observation(span(tags))["tags"] == []
+
+
 def test_a_langfuse_span_does_not_hide_another_dialect() -> None:
     """The SDK's helper stamps the type `span` on everything; OpenInference's kind beside it still counts."""
     row = observation(span({"langfuse.observation.type": "span", "openinference.span.kind": "RETRIEVER"}))
@@ -290,6 +319,13 @@ def test_http_clients_have_names() -> None:
     names = [row["name"] for row in _rows("otel-auto-0.82", "rag.proto")]
     assert {"POST /v1/chat/completions", "POST /api/chat", "GET /internal/profile/:id"} <= {*names}
     assert not {"POST", "GET"} & {*names}
+
+
+def test_a_name_has_no_query_in_it() -> None:
+    """What differs from call to call, and may be a key, stays in metadata with the whole URL."""
+    url = "https://api.example.com/v1/chat?key=s3cret#top"
+    row = observation(span({"http.request.method": "POST", "url.full": url}, name="POST"))
+    assert (row["name"], row["metadata"]["url.full"]) == ("POST https://api.example.com/v1/chat", url)
 
 
 def test_database_queries_are_their_spans_input() -> None:

@@ -113,6 +113,25 @@ def test_instructions_among_the_parameters_are_the_system_message() -> None:
     assert "instructions" not in row["model_parameters"]
 
 
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["agent-tool", "multi-agent-workflow"])
+def test_a_request_put_together_is_no_model_call(scenario: str) -> None:
+    """LlamaIndex's preparation of a request is said to be a model call; the calls are the two streams after it."""
+    calls = rows("openinference-llama-index", scenario, type="GENERATION")
+
+    assert [row["name"] for row in calls] == ["OpenAI.astream_chat"] * 2
+    assert len(rows("openinference-llama-index", scenario, name="OpenAI._prepare_chat_with_tools", type="SPAN")) == 2
+
+
+def test_a_processors_empty_kind_speaks_no_dialect() -> None:
+    """OpenInference's processor sets a span kind without a value on the application's own spans."""
+    request = mapped(sources()["js/openinference-vercel-3-ai7"]["app-trace.proto"])[0]
+
+    assert (request["name"], request["convention"], request["type"]) == ("POST /api/chat", "http_db", "SPAN")
+
+
 # --- identity --------------------------------------------------------------------------------------------------------
 
 

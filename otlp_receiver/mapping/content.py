@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otlp_receiver.decode.span_table import SpanTable
 from otlp_receiver.mapping.arrow_arrays import Mask, chosen, empty_lists, has_text
-from otlp_receiver.mapping.canonical import are_canonical
+from otlp_receiver.mapping.canonical import are_canonical, is_canonical
 from otlp_receiver.mapping.conversations import (
     Conversation,
     Side,
@@ -17,6 +18,7 @@ from otlp_receiver.mapping.conversations import (
     read_conversation,
     with_opened_texts,
 )
+from otlp_receiver.mapping.copies import are_embeddings, are_tools, say_no_more
 from otlp_receiver.mapping.event_messages import event_messages
 from otlp_receiver.mapping.messages import Message, canonical_message, parse_json, to_json, tool_calls
 from otlp_receiver.mapping.plan import Plan
@@ -69,6 +71,14 @@ class _Half:
             self.messages[span], self.encoded[span] = messages, encoded
         return bool(encoded)
 
+    def has_all_of(self, span: int, text: str) -> bool:
+        """Whether a text is of messages that say nothing that the half does not."""
+        copies = conversation(parse_json(text), self.side)
+        if not copies:
+            return False
+        sent = self.texts[span].as_py()
+        return say_no_more(copies, self.messages.get(span) or (parse_json(sent) if is_canonical(sent) else []))
+
 
 def content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.StringArray) -> Content:
     """Each half on its own: what the user set, else messages, else message events, else a tool's or a search's own."""
@@ -77,6 +87,9 @@ def content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.Stri
     asked = _half(plan, resolution, "input", kinds, events["input"])
     _add_instructions(resolution, asked)
     answered = _half(plan, resolution, "output", kinds, events["output"])
+    for half in (asked, answered):
+        resolution.show_copies(f"{half.side}_messages", half.has_all_of)
+    _show_embeddings(resolution, answered, kinds == "EMBEDDING")
     resolution.show(resolution.rows("run_messages")[sorted(asked.of_run & answered.of_run)])
     calls = {span: tool_calls(messages) for span, messages in answered.messages.items()}
     return Content(
@@ -133,6 +146,8 @@ def _take(
     """
     texts = resolution.text(name)
     taken = wanted & has_text(texts)
+    if resolution.is_filled(name) and not wanted.all():
+        resolution.show(resolution.rows(name)[~wanted & _are_equal(texts, half.texts)])
     if not taken.any():
         return taken
     if messages is not None:
@@ -144,6 +159,12 @@ def _take(
     half.beside = {}
     half.texts = chosen(taken, texts, half.texts)
     return taken
+
+
+def _are_equal(texts: pa.StringArray, others: pa.StringArray) -> Mask:
+    """Which texts another attribute has said already, word for word."""
+    equal: Mask = pc.equal(texts, others).to_numpy(zero_copy_only=False)
+    return has_text(texts) & equal
 
 
 def _open(half: _Half, span: int, text: str, *, wrap: bool) -> bool:
@@ -267,6 +288,14 @@ def _calls_array(calls: Calls, count: int) -> pa.ListArray:
     return pa.array([calls.get(span, []) for span in range(count)], TOOL_CALLS)
 
 
+def _show_embeddings(resolution: Resolution, half: _Half, embeds: Mask) -> None:
+    """The vectors that another dialect sent in a list of their own."""
+    if embeds.any():
+        resolution.show_copies(
+            "output_value", lambda span, text: bool(embeds[span]) and are_embeddings(text, half.texts[span].as_py())
+        )
+
+
 def _tool_definitions(resolution: Resolution, requested: dict[int, list[Any]]) -> pa.StringArray:
     """What an attribute says, in one shape where it is understood; else what the request in the input offered."""
     texts = resolution.shown_text("tool_definitions")
@@ -275,6 +304,7 @@ def _tool_definitions(resolution: Resolution, requested: dict[int, list[Any]]) -
         text = texts[span].as_py()
         tools = canonical_tools(parse_json(text))
         changed[span] = text if tools is None else to_json(tools)
+    resolution.show_copies("tool_definitions", lambda span, text: are_tools(text, changed.get(span, "")))
     if not changed:
         return texts
     return pa.array([changed.get(span, "") for span in range(resolution.spans)], pa.string())

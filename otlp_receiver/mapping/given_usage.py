@@ -18,16 +18,24 @@ _NAMES: Final = {
     "cache_creation_input_tokens": "input_cache_creation",
     "output_reasoning": "output_reasoning_tokens",
     "reasoning_tokens": "output_reasoning_tokens",
+    "cachedInputTokens": "input_cached_tokens",
+    "reasoningTokens": "output_reasoning_tokens",
     "input_audio": "input_audio_tokens",
     "output_audio": "output_audio_tokens",
 }
-# A provider's own usage object: the whole, and the details that are parts of it (OpenAI completions and responses).
+# A provider's own usage object: the whole, and the details that are parts of it (OpenAI completions and responses); the
+# AI SDK's and the older Langfuse SDKs', whose names have no underscores.
 _WHOLES: Final = {
     "prompt_tokens": "input",
     "input_tokens": "input",
     "completion_tokens": "output",
     "output_tokens": "output",
     "total_tokens": "total",
+    "promptTokens": "input",
+    "inputTokens": "input",
+    "completionTokens": "output",
+    "outputTokens": "output",
+    "totalTokens": "total",
 }
 _DETAILS: Final = {
     "prompt_tokens_details": "input",

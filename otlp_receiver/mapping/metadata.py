@@ -21,19 +21,24 @@ def metadata(table: SpanTable, resolution: Resolution) -> pa.MapArray:
     keep[list(resolution.beside)] = True
     rows = np.concatenate([np.flatnonzero(keep), entries])
     rows = rows[np.argsort(found.owner[rows], kind="stable")]
-    return text_map(found.owner[rows], _names(found, rows), _values(resolution, rows), resolution.spans)
+    owners, values = found.owner[rows], _values(resolution, rows)
+    names = _names(found, owners, found.code[rows], values)
+    kept = np.array(list(names), np.int64)
+    return text_map(owners[kept], pa.array(names.values(), pa.string()), values.take(pa.array(kept)), resolution.spans)
 
 
-def _names(found: Candidates, rows: Indices) -> pa.StringArray:
-    """Names in metadata; one that a span has twice is told by the whole key the second time."""
-    names = [found.keys.entries.get(code, name) for code, name in enumerate(found.names)]
-    used: set[tuple[int, str]] = set()
-    result = []
-    for owner, code in zip(found.owner[rows].tolist(), found.code[rows].tolist(), strict=True):
-        name = names[code] if (owner, names[code]) not in used else found.names[code]
-        used.add((owner, name))
-        result.append(name)
-    return pa.array(result, pa.string())
+def _names(found: Candidates, owners: Indices, codes: Indices, values: pa.StringArray) -> dict[int, str]:
+    """Place → name; where a span has a name twice, another value has its whole key and an equal one is not repeated."""
+    name_of = [found.keys.entries.get(code, name) for code, name in enumerate(found.names)]
+    used: dict[tuple[int, str], int] = {}
+    names = {}
+    for place, (owner, code) in enumerate(zip(owners.tolist(), codes.tolist(), strict=True)):
+        first = used.setdefault((owner, name_of[code]), place)
+        if first == place:
+            names[place] = name_of[code]
+        elif not values[first].equals(values[place]):
+            names[place] = found.names[code]
+    return names
 
 
 def _values(resolution: Resolution, rows: Indices) -> pa.StringArray:

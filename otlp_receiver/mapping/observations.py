@@ -131,6 +131,7 @@ def _text_lists(resolution: Resolution, name: str, *, separator: str = "") -> pa
     if resolution.is_filled(name):
         whole = np.array([items is None for items in split], bool)
         resolution.show(resolution.rows(name)[whole[texts.indices.to_numpy()]])
+        resolution.show_copies(name, lambda span, text: _as_list(text) == found[texts.indices[span].as_py()])
     return pa.array(found, TEXTS).take(texts.indices)
 
 
@@ -180,10 +181,10 @@ def _names(table: SpanTable, resolution: Resolution, columns: dict[str, pa.Array
 
 
 def _with_objects(resolution: Resolution, names: pa.StringArray) -> pa.StringArray:
-    """Names of spans; what is named by a verb alone (HTTP clients) with its object behind it."""
+    """Names of spans; what is named by a verb alone (HTTP clients) with its object behind it, without its query."""
     if not resolution.is_filled("name_object"):
         return names
-    objects = resolution.text("name_object")
+    objects = pc.replace_substring_regex(resolution.text("name_object"), r"[?#].*", "")
     bare = has_text(objects) & pc.equal(names, resolution.text("bare_name")).to_numpy(zero_copy_only=False)
     return chosen(bare, pc.binary_join_element_wise(names, objects, " "), names)
 
@@ -217,12 +218,16 @@ def _show_equal(resolution: Resolution, rows: Indices, winners: Indices) -> None
 
 
 def _dialects(plan: Plan, resolution: Resolution) -> pa.StringArray:
-    """The dialect of a span's scope; else, of those that its attributes speak, the one that comes first."""
+    """The dialect of a span's scope; else, of those that its attributes speak, the one that comes first.
+
+    An empty attribute speaks none: OpenInference's processor sets a span kind without a value on spans not its own.
+    """
     found = resolution.candidates
     none = len(plan.dialects)
     spoken = found.keys.dialect[found.code]
+    spoken = np.where((spoken == NOTHING) | ~has_text(found.values), none, spoken).astype(np.int16)
     best = np.full(resolution.spans, none, np.int16)
-    np.minimum.at(best, found.owner, np.where(spoken == NOTHING, none, spoken).astype(np.int16))
+    np.minimum.at(best, found.owner, spoken)
     by_scope = found.members.any(axis=1)
     order = np.array([plan.dialects.index(convention.name) for convention in plan.conventions], np.int16)
     best[by_scope] = order[found.members[by_scope].argmax(axis=1)]

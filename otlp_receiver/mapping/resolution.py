@@ -4,6 +4,7 @@ Vectorised: the meaning of each distinct key is looked up once, then numpy picks
 (span, field). An empty text is no candidate, so one dialect's empty half never hides another's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -256,6 +257,23 @@ class Resolution:
             self.show(self.rows(name))
         return self.text(name)
 
+    def show_copies(self, name: str, says_no_more: Callable[[int, str], bool]) -> None:
+        """Say that a column shows what was sent for a field, lost, and says the same in other words.
+
+        Args:
+            name: field.
+            says_no_more: whether a text says nothing that the span's column does not, by (span, text).
+        """
+        found = self.candidates
+        codes = np.flatnonzero(found.keys.field == FIELD_INDEX[name])
+        winners = self.rows(name)
+        if len(codes) < 2 and self.shown[winners[winners >= 0]].all():  # noqa: PLR2004 - one key alone has no rival
+            return
+        rows = np.flatnonzero(np.isin(found.code, codes) & ~self.shown)
+        texts = found.values.take(pa.array(rows)).to_pylist()
+        for row, span, text in zip(rows.tolist(), found.owner[rows].tolist(), texts, strict=True):
+            self.shown[row] = bool(text) and says_no_more(span, text)
+
     def say_beside(self, name: str, texts: dict[int, str]) -> None:
         """Keep what stood in the winning attributes of a field beside what the column shows; by span."""
         rows = self.rows(name)
@@ -268,12 +286,12 @@ class Resolution:
 
     def finish_shown(self) -> None:
         """To be called when every column is made: what shows a derived candidate shows the attributes behind it."""
-        self._show_copies()
+        self._show_equal()
         source = self.candidates
         self.shown[source.of[self.shown[source.made]]] = True
         self.shown[np.setdiff1d(source.wholes, source.wholes[~self.shown[source.parts]])] = True
 
-    def _show_copies(self) -> None:
+    def _show_equal(self) -> None:
         """A candidate that lost to an equal text is shown by the winner's column."""
         source = self.candidates
         rows = np.flatnonzero((source.keys.field[source.code] >= 0) & ~self.shown)

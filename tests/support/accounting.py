@@ -3,6 +3,7 @@
 import ast
 import base64
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -70,7 +71,7 @@ def _expected_names(row: Row, span: Span) -> set[str]:
     if column and row[column]:
         return {row[column]}
     texts = {key: kind_and_text(value)[1] for key, value in span.attributes}
-    objects = {f"{span.name} {text}" for key, text in texts.items() if key in _OBJECTS}
+    objects = {f"{span.name} {re.split('[?#]', text)[0]}" for key, text in texts.items() if key in _OBJECTS}
     return {span.name} | objects | {text for key, text in texts.items() if key in _DISPLAY_NAMES}
 
 
