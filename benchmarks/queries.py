@@ -7,6 +7,7 @@ import os
 import random
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,8 @@ def queries_stage(report: Report) -> None:
             size_gb = _size_bytes(Path(directory)) / 1e9
             what = f"{rows:,} observations of {_DAYS} days"
             report.add("queries", Figure(what, f"made in {filled_seconds:.0f} s, {size_gb:.1f} GB on disk"))
-            _measure(report, connection)
+            with closing(exporter.reader({})) as reader:  # what a person's query gets
+                _measure(report, reader)
         finally:
             exporter.close()
 
@@ -70,9 +72,9 @@ def storage_stage(report: Report) -> None:
         exporter = ChdbExporter("chdb", ChdbExporterSettings(path=f"{directory}/chdb", ttl_days=0))
         exporter.open()
         try:
-            received_bytes = 0
-            for seed in range(1, 9):
-                body = Generator(seed).request("agent", 4096)
+            generator, received_bytes = Generator(), 0  # one application: its agents share words and instructions
+            for _ in range(8):
+                body = generator.request("agent", 4096)
                 received_bytes += len(body)
                 for batch in map_requests([Request(body, "protobuf", "default", time.time_ns())]):
                     exporter.export(batch)

@@ -3,7 +3,7 @@
 import fcntl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,9 @@ import structlog
 from pipelines.durable import make_directory
 from pipelines.errors import Permanent, Retryable
 
+PROJECT_SETTING: Final = "log_comment"
+"""What names the one project whose rows a connection sees; empty = all. chDB knows no settings of our own, and this one
+does nothing else here."""
 READER: Final = "reader"
 """Role that may read our database and nothing else: no files, no network, no other tables, no writing."""
 
@@ -52,6 +55,7 @@ _USERS: Final = """<clickhouse>
   <users><default>
     <no_password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>
     <grants><query>GRANT owner</query><query>GRANT {reader}</query></grants>
+    <databases><{database}>{filters}</{database}></databases>
   </default></users>
 </clickhouse>
 """
@@ -78,11 +82,17 @@ def make_ready(path: str) -> Path:
 
 
 @contextmanager
-def server_settings(max_memory_mib: int, database: str) -> Iterator[Path]:
-    """A configuration file for the server, to be removed when it has been read."""
+def server_settings(max_memory_mib: int, database: str, tables: Iterable[str]) -> Iterator[Path]:
+    """A configuration file for the server, to be removed when it has been read.
+
+    Every one of the tables, which all have a project_id, gets a row policy: whatever reads it, through whatever view,
+    join or subquery, sees the rows of the connection's project only.
+    """
+    mine = f"getSetting('{PROJECT_SETTING}') = '' OR project_id = getSetting('{PROJECT_SETTING}')"
+    filters = "".join(f"<{table}><filter>{mine}</filter></{table}>" for table in tables)
     with tempfile.TemporaryDirectory(prefix="chdb-settings-") as directory:
         users = Path(directory, "users.xml")
-        users.write_text(_USERS.format(reader=READER, database=database), encoding="utf-8")
+        users.write_text(_USERS.format(reader=READER, database=database, filters=filters), encoding="utf-8")
         config = Path(directory, "config.xml")
         config.write_text(_CONFIG.format(memory_bytes=max_memory_mib << 20, users=users), encoding="utf-8")
         yield config

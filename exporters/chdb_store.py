@@ -13,7 +13,7 @@ import structlog
 
 from config.models import ChdbExporterSettings
 from exporters import completion
-from exporters.chdb_directory import READER, make_ready, server_settings
+from exporters.chdb_directory import PROJECT_SETTING, READER, make_ready, server_settings
 from exporters.clickhouse_calls import COUNTING_TABLES, CountingTable, backfill, create_feed
 from exporters.clickhouse_errors import sorted_error
 from exporters.clickhouse_sql import (
@@ -23,7 +23,7 @@ from exporters.clickhouse_sql import (
     create_views,
     quoted,
     upgrade,
-    upgrade_ttl,
+    upgrade_counting,
 )
 from exporters.partitions import by_partitions
 from pipelines.batch import Batch
@@ -32,6 +32,11 @@ from pipelines.schema import TABLES, Table
 
 DATABASE: Final = "otel"
 
+_STORING: Final = (
+    *(table.stored_as for table in TABLES.values()),
+    *(name for table in COUNTING_TABLES for name in (table.name, table.feed)),
+)
+"""Whatever holds rows: the tables, and the feeds, which show what they have written."""
 _READER_SHARE: Final = 4
 """What part of the memory a single query may use: queries must not starve the inserts."""
 
@@ -63,7 +68,7 @@ class ChdbExporter:
             Retryable: another process has it open.
         """
         self._directory = str(make_ready(self.settings.path))
-        with server_settings(self.settings.max_memory_mib, DATABASE) as config:
+        with server_settings(self.settings.max_memory_mib, DATABASE, _STORING) as config:
             try:
                 self._connection = _connect(f"{self._directory}?config-file={config}")
             except RuntimeError as error:
@@ -89,20 +94,22 @@ class ChdbExporter:
             self._insert(table, records)
         self._complete(batch)
 
-    def reader(self, settings: Mapping[str, str]) -> Any:
+    def reader(self, settings: Mapping[str, str], project_id: str = "") -> Any:
         """A new connection that can read our database and nothing else, and can change nothing, not even settings.
 
         It costs half a millisecond; the caller closes it. Connections work at the same time in different threads.
 
         Args:
             settings: ClickHouse settings that it keeps for good, such as limits.
+            project_id: the one project whose rows it sees; empty = all.
 
         Raises:
             Retryable: the exporter is not open.
             RuntimeError: ClickHouse refuses a setting.
         """
         memory_bytes = (self.settings.max_memory_mib << 20) // _READER_SHARE
-        final = {**READER_SETTINGS, "max_memory_usage": str(memory_bytes), **settings, "readonly": "1"}
+        given = {**READER_SETTINGS, "max_memory_usage": str(memory_bytes), **settings}
+        final = {**given, PROJECT_SETTING: project_id, "readonly": "1"}
         changes = ", ".join(f"{name} = {quoted(value)}" for name, value in final.items())
         with self._connecting:  # none is made while the last one is closed
             if self._connection is None:
@@ -168,7 +175,7 @@ class ChdbExporter:
     def _upgrade_counting(self, table: CountingTable) -> None:
         """The feed comes last, so that where it is the rows of earlier versions are in."""
         (definition,) = self._lines("create_table_query FROM system.tables", table.name)
-        self._change(upgrade_ttl(table.name, DATABASE, self.settings.ttl_days, definition=definition))
+        self._change(upgrade_counting(table, DATABASE, self.settings.ttl_days, definition=definition))
         if not self._lines("name FROM system.tables", table.feed):
             self._connection.query(backfill(table, DATABASE))
             self._connection.query(create_feed(table, DATABASE))

@@ -13,7 +13,7 @@ from config.clickhouse import ClickHouseSettings
 from exporters.clickhouse_calls import COUNTING_TABLES, backfill, create_feed
 from exporters.clickhouse_client import Refusal
 from exporters.clickhouse_cluster import SHARD, on_cluster
-from exporters.clickhouse_sql import create_tables, create_views, quoted, upgrade, upgrade_ttl
+from exporters.clickhouse_sql import create_tables, create_views, quoted, upgrade, upgrade_counting
 from pipelines.errors import Permanent
 from pipelines.schema import OBSERVATIONS, TABLES
 
@@ -120,7 +120,7 @@ def _changes(execute: Execute, settings: ClickHouseSettings) -> list[str]:
             statements += upgrade(table, database, ttl_days, columns=columns, definition=definition)
     for counting in COUNTING_TABLES:
         for definition in _names(execute, "create_table_query", "tables", database, f"{counting.name}{stored}"):
-            statements += upgrade_ttl(counting.name, database, ttl_days, definition=definition)
+            statements += upgrade_counting(counting, database, ttl_days, definition=definition)
     return statements
 
 

@@ -107,7 +107,21 @@ def upgrade(table: Table, database: str, ttl_days: int, *, columns: set[str], de
     return [
         *(f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {line}" for line in missing),
         *(f"ALTER TABLE {name} {change}" for declared, change in _RETIRED.items() if declared in definition),
+        *_upgrade_indexes(name, table.indexes, definition),
         *upgrade_ttl(table.stored_as, database, ttl_days, definition=definition),
+    ]
+
+
+def upgrade_counting(table: CountingTable, database: str, ttl_days: int, *, definition: str) -> list[str]:
+    """Statements that bring an existing table that counts calls to the declared indexes, settings and time to live.
+
+    Arguments as for `upgrade`.
+    """
+    name = f"{database}.{table.name}"
+    return [
+        *([] if table.settings in definition else [f"ALTER TABLE {name} MODIFY SETTING {table.settings}"]),
+        *_upgrade_indexes(name, table.indexes, definition),
+        *upgrade_ttl(table.name, database, ttl_days, definition=definition),
     ]
 
 
@@ -121,6 +135,12 @@ def upgrade_ttl(stored_as: str, database: str, ttl_days: int, *, definition: str
     return []
 
 
+def _upgrade_indexes(name: str, indexes: tuple[str, ...], definition: str) -> list[str]:
+    """Indexes of new names, for rows to come: to drop one, or build one for stored rows, writes all of them again."""
+    missing = [line for line in indexes if f"INDEX {line.split()[1]} " not in definition]
+    return [f"ALTER TABLE {name} ADD {line.replace('INDEX', 'INDEX IF NOT EXISTS', 1)}" for line in missing]
+
+
 def column_list(table: Table) -> str:
     """The columns that are sent, in order, for `INSERT INTO ... (here)`."""
     return ", ".join(f"`{column.name}`" for column in table.columns)
@@ -128,12 +148,13 @@ def column_list(table: Table) -> str:
 
 def _create_table(table: Table, database: str, ttl_days: int, *settings: str) -> str:
     lines = [*map(_column, table.columns), *_storage_only(table), *table.indexes]
-    storage = _storage(table.engine, table.partition_by, table.order_by, ttl_days, table.doc, *settings)
+    storage = _storage(table.engine, table.partition_by, table.order_by, ttl_days, table.doc, table.settings, *settings)
     return _create(f"{database}.{table.stored_as}", lines, storage)
 
 
 def _create_counting_table(table: CountingTable, database: str, ttl_days: int, *settings: str) -> str:
-    storage = _storage(table.engine, "day", table.order_by, ttl_days, table.doc, table.settings, *settings)
+    own = (f"index_granularity = {table.granularity}", table.settings)
+    storage = _storage(table.engine, "day", table.order_by, ttl_days, table.doc, *own, *settings)
     return _create(f"{database}.{table.name}", [*table.columns, *table.indexes], storage)
 
 
@@ -150,7 +171,7 @@ def _storage(
         f"PARTITION BY {partition_by}",
         f"ORDER BY ({', '.join(order_by)})",
         *([f"TTL {_ttl(ttl_days)}"] if ttl_days else []),
-        f"SETTINGS {', '.join([_TABLE_SETTINGS, *settings])}",
+        f"SETTINGS {', '.join(filter(None, [_TABLE_SETTINGS, *settings]))}",
         f"COMMENT {quoted(doc)}",
     ]
 

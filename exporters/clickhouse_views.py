@@ -32,10 +32,11 @@ def model_calls(database: str) -> str:
     return f"SELECT {columns} FROM (\n{counted}\n)\nUNION ALL\nSELECT {columns} FROM (\n{twice}\n)"  # noqa: S608 - our own names
 
 
-def _counted(database: str) -> str:
+def _counted(database: str, among: str = "WHERE usage_key != ''\n") -> str:
+    """Calls where they are at home; with another `among` also where they are not, without a key."""
     return (
         f"SELECT project_id, trace_id, usage_key, toInt8(1) AS sign, {', '.join(AMOUNTS)}\n"
-        f"FROM {database}.{CALLS.name} FINAL\nWHERE usage_key != ''\n{_MERGED}"
+        f"FROM {database}.{CALLS.name} FINAL\n{among}{_MERGED}"
     )
 
 
@@ -106,12 +107,13 @@ def model_usage(database: str) -> str:
     """Body of the view `model_usage`.
 
     Both sides are summed before they meet, what counts by its one key of few values; each is told project and day in
-    the way that its own index knows.
+    the way that its own index knows. Rows without a key are left out when they have been summed: a condition on the
+    rows costs 3 ns of processor time for each, and `HAVING` on the key alone would become one.
     """
     sums = ", ".join(f"sum(call.{name}) AS {name}" for name in AMOUNTS)
     counted = (
         f"SELECT {USAGE['project_id']} AS project_id, {USAGE['day']} AS day, usage_key, 1 AS sign, "
-        f"toInt64(count()) AS calls, {sums}\nFROM (\n{_counted(database)}\n) AS call\nGROUP BY usage_key"
+        f"toInt64(count()) AS calls, {sums}\nFROM (\n{_counted(database, among='')}\n) AS call\nGROUP BY usage_key"
     )
     twice = (
         f"SELECT project_id, day, usage_key, -1, -toInt64(count()), {sums}\n"
@@ -119,7 +121,7 @@ def model_usage(database: str) -> str:
     )
     return (
         f"SELECT\n    {_listed(MODEL_USAGE)}\nFROM (\n{counted}\nUNION ALL\n{twice}\n) AS row\n"
-        "GROUP BY project_id, day, usage_key"
+        "GROUP BY project_id, day, usage_key\nHAVING sum(usage_key != '') > 0"
     )
 
 

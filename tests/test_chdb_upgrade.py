@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from exporters.clickhouse_calls import COUNTING_TABLES
-from exporters.clickhouse_sql import VIEWS, ddl, upgrade
-from pipelines.schema import OBSERVATIONS
+from exporters.clickhouse_sql import VIEWS, ddl, upgrade, upgrade_counting
+from pipelines.schema import OBSERVATIONS, TABLES
 from tests.support.chdb import answer, opened, statement, value
 from tests.support.records import observations
 
@@ -48,6 +48,30 @@ def test_calls_of_older_rows_are_counted(tmp_path: Path) -> None:
 
     assert after == before
     assert sum(row["model_call_count"] for row in before[0]) == 20
+
+
+def test_older_tables_get_filters_and_settings(tmp_path: Path) -> None:
+    """Tables without the filter of trace ids or the way to lie on disk get it at the open; the next changes nothing."""
+    definition = "SELECT create_table_query FROM system.tables WHERE name = '{}'"
+    with opened(tmp_path / "chdb") as store:
+        store.export(observations(3))
+        for name in ("observation_rows", "trace_rows", "call_rows", "call_parent_rows"):
+            statement(store, f"ALTER TABLE otel.{name} DROP INDEX trace_filter")
+        for table in COUNTING_TABLES:
+            statement(store, f"ALTER TABLE otel.{table.name} RESET SETTING min_rows_for_wide_part")
+
+    with opened(tmp_path / "chdb") as store:
+        assert value(store, "SELECT count() FROM trace_totals WHERE model_call_count > 0") == 1
+        stored = {table.stored_as: value(store, definition.format(table.stored_as)) for table in TABLES.values()}
+        counting = {table.name: value(store, definition.format(table.name)) for table in COUNTING_TABLES}
+    columns = {column.name for table in TABLES.values() for column in table.columns}
+    rest = [
+        upgrade(table, "otel", 90, columns=columns, definition=stored[table.stored_as]) for table in TABLES.values()
+    ]
+    rest += [upgrade_counting(table, "otel", 90, definition=counting[table.name]) for table in COUNTING_TABLES]
+
+    assert rest == [[]] * 6
+    assert "min_rows_for_wide_part" in counting["call_rows"]
 
 
 def test_retired_columns_go(tmp_path: Path) -> None:

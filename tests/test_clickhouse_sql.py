@@ -102,6 +102,22 @@ class TestViews:
         assert _read(store, f"SELECT * FROM observations {condition}")[0] == 1
         assert _read(store, f"SELECT * FROM trace_totals {condition}")[0] == 3
 
+    def test_a_page_of_trace_ids_prunes_days(self, store: ChdbExporter) -> None:
+        """A page of traces of one day reads no granule of other days, whose ids lie among its own."""
+        first_ns = START_NS + 100 * _DAY_NS
+        rows = [
+            {"project_id": "page", "trace_id": f"{number:032x}", "id": "i", "type": "GENERATION"}
+            | {"start_time": first_ns + number % 6 * _DAY_NS, "end_time": first_ns}
+            for number in range(6000)
+        ]
+        store.export(from_rows("observations", rows))
+        page = ", ".join(f"'{number:032x}'" for number in range(0, 300, 6))
+        condition = f"WHERE project_id = 'page' AND trace_id IN ({page})"
+
+        assert value(store, f"SELECT uniqExact(trace_id) FROM observations {condition}") == 50
+        assert _read(store, f"SELECT name FROM observations {condition}") == (1, 1)
+        assert _read(store, f"SELECT * FROM trace_totals {condition}")[0] == 3
+
     def test_trace_id_prunes_traces(self, store: ChdbExporter) -> None:
         """A condition on the id reads one granule of the traces."""
         condition = f"WHERE project_id = 'default' AND id = '{150:032x}'"
@@ -114,6 +130,21 @@ class TestViews:
         plan = answer(store, "EXPLAIN header = 1 SELECT id FROM traces WHERE project_id = 'default'")
 
         assert not [row for row in plan if "input" in row["explain"]]
+
+    def test_merged_days_of_many_calls_are_wide(self, store: ChdbExporter) -> None:
+        """Inserted calls are one file; a merged day of many has one for each column, which sums read twice as fast."""
+        calls = "SELECT 'wide', '2026-02-03', sipHash128(number) FROM numbers({}, 80000)"
+        types = "SELECT groupUniqArray(part_type) FROM system.parts WHERE active AND {}"
+        of_day = "table = 'call_rows' AND partition = '2026-02-03'"
+
+        statement(store, "SYSTEM STOP MERGES otel.call_rows")
+        for first in (0, 80_000):
+            statement(store, f"INSERT INTO otel.call_rows (project_id, day, call) {calls.format(first)}")
+        inserted = value(store, types.format(of_day))
+        statement(store, "SYSTEM START MERGES otel.call_rows")
+        statement(store, "OPTIMIZE TABLE otel.call_rows PARTITION '2026-02-03' FINAL")
+
+        assert (inserted, value(store, types.format(of_day))) == (["Compact"], ["Wide"])
 
     def test_totals_count_model_calls_once(self, store: ChdbExporter) -> None:
         """Tokens and cost of a trace are those of its model calls, not of wrappers; unknown is NULL."""
@@ -170,6 +201,7 @@ class TestViews:
 
         assert usage == answer(store, plain)
         assert sum(int(row["model_call_count"]) for row in usage) == 120
+        assert value(store, "SELECT countIf(project_id = '') FROM model_usage") == 0
 
     def test_day_and_project_prune_usage(self, store: ChdbExporter) -> None:
         """model_usage of a day reads that day's part of each table, of an unknown project none."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from config.models import ChdbExporterSettings, SqlHttpSettings
 from exporters.chdb_store import ChdbExporter
+from otlp_receiver.authentication import Authenticate
 from otlp_receiver.sql_http import SqlHttpServer, Store
 from tests.support.records import observations
 
@@ -68,14 +69,16 @@ def statement(store: ChdbExporter, sql: str) -> None:
 
 
 @contextmanager
-def sql_server(store: Store, settings: Mapping[str, Any] | None = None) -> Iterator[SqlHttpServer]:
+def sql_server(
+    store: Store, settings: Mapping[str, Any] | None = None, authenticate: Authenticate | None = None
+) -> Iterator[SqlHttpServer]:
     """A started SQL server on a free port, on an event loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     async def start() -> SqlHttpServer:
-        server = SqlHttpServer(SqlHttpSettings(**{"endpoint": "127.0.0.1:0", **(settings or {})}), store)
+        server = SqlHttpServer(SqlHttpSettings(**{"endpoint": "127.0.0.1:0", **(settings or {})}), store, authenticate)
         await server.start()
         return server
 
