@@ -3,18 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CARGO := $(shell command -v cargo)
+# Another name without a toolchain: whoever installs one later gets the compiled decoder by the next `make`.
+NATIVE := $(VENV)/.decoder-$(if $(CARGO),native,python)
 PYTEST ?=
+# Most tests wait for services more than they compute.
+JOBS ?= 3
 RUN ?=
 BENCH ?=
 FUZZ ?= -max_total_time=60
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fuzz lint format typecheck bench docs image
+.PHONY: help install run test fuzz lint format typecheck bench docs wheels image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## Install everything into .venv (about a minute)
+install: $(STAMP) $(NATIVE) ## Install everything into .venv (about a minute)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -27,28 +32,42 @@ $(STAMP): pyproject.toml constraints.txt
 		wait $$pid || { tail -20 $(VENV)/install.log; exit 1; }
 	@touch $@
 
-run: $(STAMP) ## Start the receiver on the embedded defaults (RUN='--config my.yaml' for another configuration)
+$(NATIVE): $(STAMP) $(wildcard native/src/*.rs native/*.toml native/Cargo.lock)
+	@$(BIN)/python -m pip --disable-pip-version-check uninstall -q -y otlp-receiver-native > $(VENV)/decoder.log 2>&1
+	@if [ -z "$(CARGO)" ]; then \
+		echo "Decoder: Python. The compiled one, ten times as fast, needs a Rust toolchain (cargo) to be built with."; \
+	elif $(BIN)/python -m pip --disable-pip-version-check install ./native >> $(VENV)/decoder.log 2>&1; then \
+		echo "Decoder: compiled from native/ into $(VENV)."; \
+	else \
+		echo "Decoder: Python. The compiled one could not be built: see $(VENV)/decoder.log; to try again: rm $@ && make install."; \
+	fi
+	@rm -f $(VENV)/.decoder-* && touch $@
+
+run: $(STAMP) $(NATIVE) ## Start the receiver on the embedded defaults (RUN='--config my.yaml' for another configuration)
 	@$(BIN)/otlp-receiver run $(RUN)
 
-test: $(STAMP) ## Run every test (PYTEST='-k name' for some)
-	@$(BIN)/python -m pytest $(PYTEST)
+test: $(STAMP) $(NATIVE) ## Run every test (PYTEST='-k name' for some)
+	@$(if $(PYTEST),,$(if $(CARGO),cd native && cargo test --locked --quiet --no-default-features))
+	@$(BIN)/python -m pytest $(if $(PYTEST),$(PYTEST),--numprocesses $(JOBS) --dist loadfile)
 
-fuzz: $(STAMP) ## Breed requests that break the decoder, in build/fuzz (FUZZ='-max_total_time=600' for seconds each)
+fuzz: $(STAMP) $(NATIVE) ## Breed requests that break the decoder, in build/fuzz (FUZZ='-max_total_time=600' for seconds each)
 	@for encoding in protobuf json; do \
 		$(BIN)/python -m tests.support.fuzz_decode $$encoding build/fuzz/$$encoding $(FUZZ) || exit 1; done
 
 lint: $(STAMP) ## Check style
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(if $(CARGO),cd native && cargo fmt --check && cargo clippy --locked --quiet --release --all-targets -- -D warnings)
 
 format: $(STAMP) ## Bring the code into shape
 	@$(BIN)/ruff check --fix-only --quiet . || true
 	@$(BIN)/ruff format .
+	@$(if $(CARGO),cd native && cargo fmt)
 
 typecheck: $(STAMP) ## Check types, strictly
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## Measure; results go to benchmarks/README.md (BENCH='decode map' for some)
+bench: $(STAMP) $(NATIVE) ## Measure; results go to benchmarks/README.md (BENCH='decode map' for some)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(STAMP) ## Write the generated pages of docs/
@@ -56,5 +75,16 @@ docs: $(STAMP) ## Write the generated pages of docs/
 	@$(BIN)/python -m tests.support.coverage
 	@$(BIN)/python -m pipelines.schema_docs
 
-image: ## Build the container image (needs Docker)
-	docker build -f deploy/Dockerfile -t otlp-receiver .
+wheels: $(STAMP) ## Build wheels into dist: ours, and the compiled decoder for Linux on x86-64 and aarch64 (needs rustup)
+	@$(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt -e '.[wheels]'
+	@$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps -w dist .
+	@cd native && export PATH=$(abspath $(BIN)):$$PATH && for machine in x86_64 aarch64; do \
+		rustup target add $$machine-unknown-linux-gnu && \
+		maturin build --quiet --release --zig --target $$machine-unknown-linux-gnu \
+			--manylinux 2_17 --out ../dist || exit 1; done
+	@ls dist
+
+image: ## Build the container images, full and slim (needs Docker)
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml); \
+	build() { docker build -f deploy/Dockerfile --build-arg VERSION=$$version --build-arg REVISION=$$(git rev-parse HEAD) "$$@" .; }; \
+	build -t otlp-receiver:$$version && build --target slim -t otlp-receiver:$$version-slim

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from benchmarks.measure import Figure, Report, cpu_seconds, per_second
 from benchmarks.payloads import SHAPES, Generator
 from config.conventions import load_conventions
 from config.models import ChdbExporterSettings, LocalBufferSettings
-from otlp_receiver.decode import decode, lenient
+from otlp_receiver.decode import decode, lenient, native
 from otlp_receiver.mapping import Plan, map_spans
 from pipelines.batch import Batch
 from pipelines.blocks import join
@@ -44,8 +45,9 @@ def _rate(spans_per_second: float, requests: list[Request], spans_per_request: i
 
 
 def decode_stage(report: Report) -> None:
-    """Request bytes to SpanTable, beside protobuf's own parsing of the same bytes."""
+    """Request bytes to SpanTable by each decoder, beside protobuf's own parsing of the same bytes."""
     message = lenient.request_class()
+    decoders: tuple[native.Decoder, ...] = ("native", "python") if native.kernel() else ("python",)
     for shape, spans_per_request, requests in _cases():
         spans = len(requests) * spans_per_request
 
@@ -54,14 +56,19 @@ def decode_stage(report: Report) -> None:
                 message.FromString(request.body)
             return spans
 
-        def work(requests: list[Request] = requests, spans: int = spans) -> int:
-            decode(requests)
+        def work(decoder: native.Decoder, requests: list[Request] = requests, spans: int = spans) -> int:
+            decode(requests, decoder)
             return spans
 
-        ours, bare = per_second(work), per_second(parse)
-        what = f"{shape}, {spans_per_request} spans a request"
-        beside = f"protobuf parse alone {bare:,.0f} spans/s ({ours / bare:.0%})"
-        report.add("decode", Figure(what, _rate(ours, requests, spans_per_request), beside))
+        bare = per_second(parse)
+        rates = {decoder: per_second(partial(work, decoder)) for decoder in decoders}
+        for decoder, ours in rates.items():
+            beside = f"Python decoder {rates['python']:,.0f} spans/s ({ours / rates['python']:.1f} times), "
+            beside = (
+                f"{beside if decoder != 'python' else ''}protobuf parse alone {bare:,.0f} spans/s ({ours / bare:.0%})"
+            )
+            what = f"{shape}, {spans_per_request} spans a request, {decoder} decoder"
+            report.add("decode", Figure(what, _rate(ours, requests, spans_per_request), beside))
 
 
 def map_stage(report: Report) -> None:

@@ -1,12 +1,14 @@
-"""Request bytes → `SpanTable`: an entry a signal, generic OTLP; a compiled kernel of the same form may replace it."""
+"""Request bytes → `SpanTable`: an entry a signal, generic OTLP; protobuf traces by compiled code where it is there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from otlp_receiver.decode import logs_json, logs_protobuf, otlp_json, protobuf
+from otlp_receiver.decode import density, logs_json, logs_protobuf, native, otlp_json, protobuf, span_table
+from otlp_receiver.decode.decoded import Decoded, Ends, join
 from otlp_receiver.decode.density import MOST_PARTS
 from otlp_receiver.decode.log_records import IsEvent
+from otlp_receiver.decode.refusals import too_much_repeated
 from otlp_receiver.decode.rejections import Rejections
 from otlp_receiver.decode.span_table import MOST_SPANS, SpanTable, SpanTableBuilder
 from pipelines.ingest import Accepted, BadRequest, Encoding, Outcome, Request
@@ -17,14 +19,19 @@ _LOGS: Final[dict[Encoding, Callable[..., Rejections]]] = {"protobuf": logs_prot
 
 # Resource and scope stand once in a request and on every row of it: what a small body grows to must be bounded.
 _MOST_REPEATED_BYTES: Final = 128 * 2**20
+_NOTHING: Final = Decoded((), SpanTableBuilder().finish(), (), ())
 
 
 class TooMuchTogether(Exception):
     """Requests that each may be decoded are too much for one table; fewer at a time fit."""
 
 
-def decode(requests: Sequence[Request]) -> tuple[SpanTable, list[Outcome]]:
+def decode(requests: Sequence[Request], decoder: native.Decoder | None = None) -> tuple[SpanTable, list[Outcome]]:
     """Decode many requests into one table.
+
+    Args:
+        requests: ExportTraceServiceRequests.
+        decoder: for a comparison; by itself the one that `native.kernel` finds.
 
     Returns:
         The usable spans of all requests (`spans.request` is the index of the request), and one outcome a request, in
@@ -34,7 +41,16 @@ def decode(requests: Sequence[Request]) -> tuple[SpanTable, list[Outcome]]:
     Raises:
         TooMuchTogether: for several requests that must be decoded in smaller groups.
     """
-    return _decode(requests, _SPANS)
+    compiled = native.kernel(decoder)
+    numbers = range(len(requests))
+    theirs = [number for number in numbers if compiled and requests[number].encoding == "protobuf"]
+    if not theirs:
+        return _whole(_decode(requests, numbers, _SPANS))
+    done = native.decode(compiled, requests, theirs, _limits())
+    if done is None:
+        raise TooMuchTogether
+    ours = [number for number in numbers if requests[number].encoding != "protobuf"]
+    return join([done, _decode(requests, ours, _SPANS, done)]) if ours else _whole(done)
 
 
 def decode_logs(requests: Sequence[Request], is_event: IsEvent) -> tuple[SpanTable, list[Outcome]]:
@@ -50,19 +66,36 @@ def decode_logs(requests: Sequence[Request], is_event: IsEvent) -> tuple[SpanTab
     Raises:
         TooMuchTogether: as `decode`.
     """
-    return _decode(requests, {encoding: partial(append, is_event) for encoding, append in _LOGS.items()})
+    append = {encoding: partial(append, is_event) for encoding, append in _LOGS.items()}
+    return _whole(_decode(requests, range(len(requests)), append))
 
 
-def _decode(requests: Sequence[Request], append: Mapping[Encoding, _Append]) -> tuple[SpanTable, list[Outcome]]:
+def _whole(decoded: Decoded) -> tuple[SpanTable, list[Outcome]]:
+    return decoded.table, list(decoded.outcomes)
+
+
+def _limits() -> native.Limits:
+    return native.Limits(density.MOST_PARTS, span_table.MOST_SPANS, MOST_SPANS, 2 * MOST_PARTS, _MOST_REPEATED_BYTES)
+
+
+def _decode(
+    requests: Sequence[Request],
+    numbers: Sequence[int],
+    append: Mapping[Encoding, _Append],
+    before: Decoded = _NOTHING,
+) -> Decoded:
+    """Decode those requests in Python; `before` is what others of the same group have become."""
     builder = SpanTableBuilder()
-    repeated_bytes, outcomes = 0, list[Outcome]()
-    for index, request in enumerate(requests):
-        outcome, more_bytes = _decode_one(builder, index, request, append[request.encoding])
+    repeated_bytes, outcomes, ends = before.repeated_bytes, list[Outcome](), list[Ends]()
+    for number in numbers:
+        outcome, more_bytes = _decode_one(builder, number, requests[number], append[requests[number].encoding])
         outcomes.append(outcome)
+        ends.append(builder.ends())
         repeated_bytes += more_bytes
-        if index and _is_too_much(builder, repeated_bytes):
+        spans, entries = before.table.spans.num_rows + builder.ends()[0], before.entries + builder.entries()
+        if (before.numbers or len(outcomes) > 1) and _is_too_much(spans, entries, repeated_bytes):
             raise TooMuchTogether
-    return builder.finish(), outcomes
+    return Decoded(numbers, builder.finish(), outcomes, ends, builder.entries(), repeated_bytes)
 
 
 def _decode_one(builder: SpanTableBuilder, index: int, request: Request, append: _Append) -> tuple[Outcome, int]:
@@ -80,17 +113,10 @@ def _decode_one(builder: SpanTableBuilder, index: int, request: Request, append:
     return Accepted(spans, rejections.count, rejections.message()), repeated_bytes
 
 
-def _is_too_much(builder: SpanTableBuilder, repeated_bytes: int) -> bool:
-    return (
-        len(builder.spans.rows) > MOST_SPANS
-        or builder.entries() > 2 * MOST_PARTS
-        or repeated_bytes > _MOST_REPEATED_BYTES
-    )
+def _is_too_much(spans: int, entries: int, repeated_bytes: int) -> bool:
+    return spans > MOST_SPANS or entries > 2 * MOST_PARTS or repeated_bytes > _MOST_REPEATED_BYTES
 
 
 def _require_bounded(repeated_bytes: int) -> None:
     if repeated_bytes > _MOST_REPEATED_BYTES:
-        raise BadRequest(
-            f"resource and scope attributes, stored with every span, would take {repeated_bytes} bytes, "
-            f"{_MOST_REPEATED_BYTES} are allowed in one request: send fewer spans at once or shorter attributes"
-        )
+        raise too_much_repeated(repeated_bytes, _MOST_REPEATED_BYTES)

@@ -11,6 +11,7 @@ from typing import Final
 
 from otlp_receiver.decode import lenient
 from otlp_receiver.decode.any_value import MOST_LEVELS
+from otlp_receiver.decode.refusals import too_many_parts
 from pipelines.ingest import BadRequest
 
 MOST_PARTS: Final = 2**21
@@ -37,19 +38,12 @@ def require_sparse_protobuf(body: bytes, signal: lenient.Signal = "traces") -> N
 def require_sparse_json(body: bytes) -> None:
     """Raises BadRequest when a body has too many values; whether it is JSON is not looked at."""
     if is_dense_json(body, MOST_PARTS):
-        raise _too_many()
+        raise too_many_parts(MOST_PARTS)
 
 
 def is_dense_json(text: bytes, most_values: int) -> bool:
     """Whether a JSON text has more values than that; whether it is JSON is not looked at."""
     return len(text) > most_values and _marks(text) > most_values and _marks(_STRING.sub(b"", text)) > most_values
-
-
-def _too_many() -> BadRequest:
-    return BadRequest(
-        f"the request has more than {MOST_PARTS} parts (spans, events, links, attributes and their values), the most "
-        "that are allowed in one: send smaller batches"
-    )
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -116,7 +110,7 @@ def _walk(body: bytes, signal: lenient.Signal) -> None:
         if kind != _NO_PART:
             count += 1
             if count > MOST_PARTS:
-                raise _too_many()
+                raise too_many_parts(MOST_PARTS)
         if kind:
             around.append((end, parts))
             end, parts = start + size_bytes, kinds[kind]

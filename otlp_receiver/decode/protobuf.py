@@ -14,6 +14,7 @@ from otlp_receiver.decode.any_value import (
     structured_text,
 )
 from otlp_receiver.decode.density import require_sparse_protobuf
+from otlp_receiver.decode.refusals import not_a_request
 from otlp_receiver.decode.rejections import Rejections, span_problem
 from otlp_receiver.decode.span_table import (
     ARRAY,
@@ -27,7 +28,6 @@ from otlp_receiver.decode.span_table import (
     AttributeColumns,
     SpanTableBuilder,
 )
-from pipelines.ingest import BadRequest
 
 _TYPES: Final = {
     "bool_value": BOOL,
@@ -46,7 +46,7 @@ def append(builder: SpanTableBuilder, request: int, body: bytes) -> Rejections:
     try:
         message.ParseFromString(body)
     except DecodeError as error:
-        raise BadRequest(f"the body is not an ExportTraceServiceRequest in protobuf: {error}") from None
+        raise not_a_request(error) from None
     rejections = Rejections()
     for index, resource_spans in enumerate(message.resource_spans):
         _append_resource(builder, request, resource_spans, f"resourceSpans[{index}]", rejections)

@@ -33,6 +33,10 @@ class Rejections:
         if self._count <= _MOST_NAMED:
             self._reasons.append(f"{place}.{reason}")
 
+    def add_unnamed(self, count: int) -> None:
+        """Refuse so many more, without a word on each."""
+        self._count += count
+
     def message(self) -> str:
         """All reasons in one text, the first ones by name; empty when nothing was refused."""
         more = self._count - len(self._reasons)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from pipelines.ingest import BadRequest
+from otlp_receiver.decode.refusals import too_many_spans
 
 MOST_SPANS: Final = 2**18
 """In one table: a span that is nothing but its ids has 30 bytes on the wire, and takes 1,300 on its way."""
@@ -81,6 +81,21 @@ SCOPES: Final = pa.schema(
 )
 
 
+SCHEMAS: Final = {
+    "spans": SPANS,
+    "span_attributes": ATTRIBUTES,
+    "events": EVENTS,
+    "event_attributes": ATTRIBUTES,
+    "links": LINKS,
+    "link_attributes": ATTRIBUTES,
+    "resources": RESOURCES,
+    "resource_attributes": ATTRIBUTES,
+    "scopes": SCOPES,
+    "scope_attributes": ATTRIBUTES,
+}
+"""By table of a `SpanTable`."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpanTable:
     """Decoded spans of many requests.
@@ -141,6 +156,11 @@ class _Codes(dict[bytes | str, int]):
         self.sizes.append(len(key))
         return code
 
+    def forget(self) -> None:
+        """Drop the keys whose sizes are gone."""
+        while len(self) > len(self.sizes):
+            self.popitem()
+
 
 class AttributeColumns:
     """Growing columns of one attribute table; `counts` has one entry per owner, in owner order."""
@@ -156,7 +176,7 @@ class AttributeColumns:
 
     def lists(self) -> Iterable[list[Any]]:
         """The growing lists, for a roll-back."""
-        return (self.counts, self.keys, self.types, self.values)
+        return (self.counts, self.keys, self.types, self.values, self.codes.sizes)
 
     def repeated_size(self, times: Mapping[int, int]) -> int:
         """Length of the keys and values of some of the last owners, each taken so many times."""
@@ -207,6 +227,7 @@ class SpanTableBuilder:
     """Growing `SpanTable`; a request that turns out to be undecodable is rolled back to its `mark`."""
 
     __slots__ = (
+        "_attributes",
         "_first_span",
         "_lists",
         "event_attributes",
@@ -233,6 +254,7 @@ class SpanTableBuilder:
         self.scopes = Columns(SCOPES)
         self.scope_attributes = AttributeColumns()
         self._lists = [column for field in fields(SpanTable) for column in getattr(self, field.name).lists()]
+        self._attributes = [getattr(self, name) for name, schema in SCHEMAS.items() if schema is ATTRIBUTES]
         self._first_span = 0
 
     def mark(self) -> list[int]:
@@ -243,7 +265,13 @@ class SpanTableBuilder:
     def require_room(self, spans: int) -> None:
         """Raises BadRequest when the request has too many spans with so many more."""
         if len(self.spans.rows) - self._first_span + spans > MOST_SPANS:
-            raise BadRequest(f"the request has more than {MOST_SPANS} spans, the most allowed: send smaller batches")
+            raise too_many_spans(MOST_SPANS)
+
+    def ends(self) -> tuple[int, int, int, int, int]:
+        """Rows of spans, events, links, resources and scopes so far."""
+        plain = (self.spans, self.events, self.links, self.resources, self.scopes)
+        spans, events, links, resources, scopes = (len(columns.rows) for columns in plain)
+        return spans, events, links, resources, scopes
 
     def entries(self) -> int:
         """Length of all lists, a measure of the memory that they take."""
@@ -253,6 +281,8 @@ class SpanTableBuilder:
         """Forget what came after `mark`."""
         for column, length in zip(self._lists, mark, strict=True):
             del column[length:]
+        for attributes in self._attributes:
+            attributes.codes.forget()
 
     def repeated_size(self, first_span: int) -> int:
         """Length of the resource and scope attributes of the spans from `first_span` on, which each row will carry."""

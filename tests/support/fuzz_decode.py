@@ -1,8 +1,9 @@
 """A coverage-guided fuzzer: `python -m tests.support.fuzz_decode protobuf|json FOLDER [libFuzzer options]`.
 
 Breeds request bodies from the recorded ones, in FOLDER, where it keeps what it found. Whatever the bytes, decode and
-map must give one outcome, records that agree with it, and no exception; `-rss_limit_mb` and `-timeout` bound memory and
-time. The fuzzer itself grows by some KiB a body, so a long search is many short ones over one FOLDER.
+map must give one outcome, records that agree with it, and no exception, and both decoders equal tables and words;
+`-rss_limit_mb` and `-timeout` bound memory and time. The fuzzer itself grows by some KiB a body, so a long search is
+many short ones over one FOLDER.
 """
 
 import re
@@ -24,9 +25,11 @@ with atheris.instrument_imports(
 
 from config.conventions import load_conventions
 from otlp_receiver.app import transform
+from otlp_receiver.decode import native
 from otlp_receiver.replies import Signal
 from pipelines.ingest import Accepted, BadRequest, Encoding, Request, Stored
 from tests.support.corpus import recordings
+from tests.support.decoders import assert_same
 
 _LARGEST_SEED_BYTES: Final = 16 * 1024
 """Small seeds are mutated thousands of times a second, large ones tens of times."""
@@ -42,6 +45,8 @@ def check_of(encoding: Encoding) -> Callable[[bytes], None]:
         for signal in get_args(Stored):
             batches, (outcome,) = decode_and_map([Request(body, encoding, "default", 1, signal)])
             rows = {batch.kind: batch.rows for batch in batches}
+            if native.kernel() and signal == "traces" and encoding == "protobuf":
+                assert_same(body)
             if isinstance(outcome, BadRequest):
                 assert str(outcome)
                 assert not any(rows.values())

@@ -1,0 +1,91 @@
+//! Many requests into one table.
+
+use crate::check;
+use crate::columns::index;
+use crate::density::require_sparse;
+use crate::problems::Problem;
+use crate::tables::{Given, Rows, Tables};
+use crate::traces::{RequestReader, Taken};
+
+/// What is allowed, in one request and in one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages inside messages, in one request.
+    pub parts: usize,
+    /// Spans in one request.
+    pub spans: usize,
+    /// Spans in one table of several requests.
+    pub spans_together: usize,
+    /// Length of all that grows, in one table of several requests.
+    pub entries_together: usize,
+    /// Bytes that the spans of one request, or of several, repeat.
+    pub repeated_bytes: u64,
+}
+
+/// What became of a request, and the rows of the plain tables after it.
+pub type Outcome = (Result<Taken, Problem>, Rows);
+
+/// One table of many requests.
+pub struct Decoded {
+    /// The tables in the order of `SpanTable`.
+    pub tables: Vec<Given>,
+    /// One for each request.
+    pub outcomes: Vec<Outcome>,
+    /// Length of all that grew.
+    pub entries: usize,
+    /// Bytes that the spans of all requests repeat.
+    pub repeated_bytes: u64,
+}
+
+/// Decodes each body as the request of its number; none when several are too much for one table.
+pub fn decode<'a>(
+    bodies: impl Iterator<Item = (usize, &'a [u8])> + Clone,
+    limits: &Limits,
+    is_alone: bool,
+) -> Option<Decoded> {
+    let (mut tables, mut outcomes, mut repeated_bytes) = (Tables::default(), vec![], 0);
+    tables.span_attributes.reserve(bodies.clone().map(|(_, body)| body.len()).sum()); // most bytes are their values
+    for (number, body) in bodies {
+        let outcome = decode_one(&mut tables, index(number), body, limits);
+        repeated_bytes += outcome.as_ref().map_or(0, |taken| taken.repeated_bytes);
+        outcomes.push((outcome, tables.rows()));
+        if !is_alone && is_too_much(&mut tables, repeated_bytes, limits) {
+            return None;
+        }
+    }
+    let entries = tables.entries();
+    Some(Decoded { tables: tables.give(), outcomes, entries, repeated_bytes })
+}
+
+/// Appends one request, or nothing of it.
+fn decode_one(tables: &mut Tables, number: i32, body: &[u8], limits: &Limits) -> Result<Taken, Problem> {
+    require_sparse(body, limits.parts)?;
+    let mark = tables.mark();
+    let taken = RequestReader::new(tables, number, limits.spans).read(body);
+    let outcome = taken.and_then(|taken| require_bounded(tables, taken, limits));
+    outcome.map_err(|problem| {
+        tables.roll_back(&mark);
+        first_problem(body, problem)
+    })
+}
+
+fn require_bounded(tables: &mut Tables, taken: Taken, limits: &Limits) -> Result<Taken, Problem> {
+    if taken.repeated_bytes > limits.repeated_bytes {
+        return Err(Problem::TooMuchRepeated(taken.repeated_bytes));
+    }
+    if tables.is_too_long() { Err(Problem::TooMuchText) } else { Ok(taken) }
+}
+
+/// What protobuf's parser would stop at: it reads in the order of the bytes, and all of them before spans are counted.
+fn first_problem(body: &[u8], problem: Problem) -> Problem {
+    match problem {
+        Problem::Malformed(_) | Problem::TooManySpans => check::request(body).map_or_else(Problem::from, |()| problem),
+        _ => problem,
+    }
+}
+
+fn is_too_much(tables: &mut Tables, repeated_bytes: u64, limits: &Limits) -> bool {
+    tables.spans.rows() > limits.spans_together
+        || tables.entries() > limits.entries_together
+        || repeated_bytes > limits.repeated_bytes
+}
