@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from benchmarks.auth import auth_stage
+from benchmarks.kafka import kafka_stage
 from benchmarks.measure import Report, versions
 from benchmarks.queries import queries_stage, storage_stage
 from benchmarks.stages import append_stage, decode_stage, export_stage, map_stage
@@ -16,7 +18,9 @@ STAGES: Final[dict[str, Callable[[Report], None]]] = {
     "append": append_stage,
     "export": export_stage,
     "ingest": ingest_stage,
+    "auth": auth_stage,
     "sockets": socket_stage,
+    "kafka": kafka_stage,
     "storage": storage_stage,
     "queries": queries_stage,
 }

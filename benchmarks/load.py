@@ -5,9 +5,11 @@ flight, as fast as they are answered, or at `rate` requests per second.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -24,7 +26,10 @@ _STREAMS_PER_CHANNEL: Final = 16
 
 @dataclass(frozen=True)
 class Job:
-    """What to send: `transport` is "grpc" or "http", `endpoint` host:port; `rate` 0 = as fast as answered."""
+    """What to send: `transport` is "grpc" or "http", `endpoint` host:port; `rate` 0 = as fast as answered.
+
+    `secrets` are shown in turn, one with each request; without them none is.
+    """
 
     transport: str
     endpoint: str
@@ -34,6 +39,7 @@ class Job:
     seconds: float
     seed: int = 1
     rate: float = 0.0
+    secrets: Sequence[str] = ()
 
 
 @dataclass
@@ -56,13 +62,14 @@ class _Http:
         self._port = int(port)
         self._streams: Any = None
 
-    async def send(self, body: bytes) -> bool:
+    async def send(self, body: bytes, secret: str) -> bool:
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
+        key = b"Authorization: Bearer %b\r\n" % secret.encode() if secret else b""
         writer.write(
-            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
-            b"Content-Length: %d\r\n\r\n" % len(body) + body
+            b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n%b"
+            b"Content-Length: %d\r\n\r\n" % (key, len(body)) + body
         )
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
@@ -77,9 +84,9 @@ class _Grpc:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
         self._export = grpc.aio.insecure_channel(endpoint, options).unary_unary(_METHOD)
 
-    async def send(self, body: bytes) -> bool:
+    async def send(self, body: bytes, secret: str) -> bool:
         try:
-            await self._export(body)
+            await self._export(body, metadata=(("authorization", f"Bearer {secret}"),) if secret else None)
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.UNAVAILABLE:
                 raise
@@ -88,19 +95,26 @@ class _Grpc:
 
 
 async def _sender(
-    job: Job, client: "_Http | _Grpc", templates: list[FreshIds], *, until: float, result: Result, place: int
+    job: Job,
+    client: "_Http | _Grpc",
+    templates: list[FreshIds],
+    secrets: Iterator[str],
+    *,
+    until: float,
+    result: Result,
+    place: int,
 ) -> None:
     number = place
     pause_seconds = job.connections / job.rate if job.rate else 0.0
     due = time.perf_counter() + pause_seconds * place / job.connections  # evenly spread, not in volleys
     while time.perf_counter() < until:
-        body = templates[number % len(templates)].next()
+        body, secret = templates[number % len(templates)].next(), next(secrets)
         number += 1
         if pause_seconds:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             due += pause_seconds
         began = time.perf_counter()
-        while not await client.send(body):
+        while not await client.send(body, secret):
             result.refused_requests += 1
             await asyncio.sleep(0.05)
         result.latencies_seconds.append(time.perf_counter() - began)
@@ -122,11 +136,12 @@ async def run(job: Job) -> Result:
     kinds = _TEMPLATES if job.spans > 1 else _TEMPLATES * 16
     templates = [FreshIds(generator.request(job.shape, job.spans), number) for number in range(kinds)]
     result = Result()
-    clients = _clients(job)
+    clients, secrets = _clients(job), itertools.cycle(job.secrets or [""])
     began = time.perf_counter()
     until = began + job.seconds
     senders = (
-        _sender(job, client, templates, until=until, result=result, place=place) for place, client in enumerate(clients)
+        _sender(job, client, templates, secrets, until=until, result=result, place=place)
+        for place, client in enumerate(clients)
     )
     await asyncio.gather(*senders)
     result.seconds = time.perf_counter() - began

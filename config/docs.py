@@ -41,7 +41,8 @@ print-config` shows the outcome with every default. Without `--config` the embed
 {default}```
 
 Examples: [embedded.yaml](../config/examples/embedded.yaml) for a laptop,
-[sidecar.yaml](../config/examples/sidecar.yaml) driven by the environment.
+[sidecar.yaml](../config/examples/sidecar.yaml) for a volume beside an application,
+[production.yaml](../config/examples/production.yaml) for gateways and exporters, driven by the environment.
 
 ## Sources
 

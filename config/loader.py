@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from config.errors import ConfigError, ConfigErrors
 from config.expansion import expand
+from config.exposure import check_access
 from config.models import SECTIONS, Config, MetadataSettings, ServiceSettings
 from config.resources import check_resources, check_tls_versions
 from config.settings import Settings
@@ -48,6 +49,7 @@ def _checked(merged: Mapping, problems: list[ConfigError]) -> Config | None:
     running = _running(root, sections, metadata, service)
     check_resources(root, running, problems)
     check_tls_versions(root, running, problems)
+    check_access(root, running, problems)
     if problems or metadata is None or service is None:
         return None
     return Config(**sections, metadata=metadata, service=service)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
+from config.access import ApiKeysSettings, Auth, StaticKeysSettings
 from config.clickhouse import ClickHouseSettings
 from config.conventions import Convention
 from config.conventions.values import MOST_SOURCES
@@ -21,6 +22,7 @@ from config.values import (
     Duration,
     Endpoint,
     Expression,
+    HashKey,
     OwnedPath,
     PostgresDsn,
     TcpEndpoint,
@@ -41,6 +43,8 @@ class ServerSettings(Settings):
     """`unix` demands that the endpoint is a path; a path needs no `transport`."""
     tls: TlsSettings | None = None
     """Encrypted connections, and only those."""
+    auth: Auth = None
+    """Who may send. Absent, everyone on this machine may; an endpoint that others can reach must have it."""
 
     @model_validator(mode="after")
     def _path_of_a_socket(self) -> "ServerSettings":
@@ -214,9 +218,11 @@ class MetadataSettings(Settings):
     """Where projects, keys, prices and quotas are kept."""
 
     postgres: PostgresDsn = SecretStr(EMBEDDED)
-    """`embedded`: a Postgres of our own, started and stopped with the service; else a DSN (postgresql://...)."""
+    """`embedded`: a Postgres of our own, started and stopped with the service; a DSN (postgresql://...); `none`."""
     directory: OwnedPath = "./data/postgres"
     """Data directory of the embedded Postgres."""
+    hash_key: HashKey = None
+    """Key of the hashes that secrets are stored as; absent, the embedded Postgres has one in its directory."""
 
 
 class HealthCheckSettings(Settings):
@@ -231,6 +237,8 @@ class SqlHttpSettings(Settings):
 
     endpoint: TcpEndpoint = "127.0.0.1:8123"
     """Address to listen on."""
+    auth: Auth = None
+    """Who may read, and then only the rows of the key's project. Absent, everyone on this machine may read all."""
     max_execution_time: Duration = 60.0
     """Longest a query may run."""
     max_concurrent_queries: PositiveInt = 4
@@ -303,7 +311,12 @@ EXPORTERS: Final[dict[str, type[Settings]]] = {
     "debug": DebugExporterSettings,
     "file": FileExporterSettings,
 }
-EXTENSIONS: Final[dict[str, type[Settings]]] = {"health_check": HealthCheckSettings, "sql_http": SqlHttpSettings}
+EXTENSIONS: Final[dict[str, type[Settings]]] = {
+    "api_keys": ApiKeysSettings,
+    "health_check": HealthCheckSettings,
+    "sql_http": SqlHttpSettings,
+    "static_keys": StaticKeysSettings,
+}
 
 SECTIONS: Final[dict[str, dict[str, type[Settings]]]] = {
     "receivers": RECEIVERS,

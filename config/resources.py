@@ -59,7 +59,7 @@ def _owned(settings: Settings, path: tuple[str, ...]) -> Iterator[tuple[tuple[st
 
 
 def _unused(settings: Settings) -> bool:
-    """The embedded Postgres' directory means nothing beside a server's DSN."""
+    """The embedded Postgres' directory means nothing beside a server's DSN, or without Postgres."""
     return isinstance(settings, MetadataSettings) and settings.postgres.get_secret_value() != EMBEDDED
 
 

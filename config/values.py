@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Se
 
 REDACTED: Final = "[REDACTED]"
 EMBEDDED: Final = "embedded"
+NO_POSTGRES: Final = "none"
 UNIX: Final = "unix:"
 """What stands before the path of a unix socket; as gRPC writes it."""
 COMPONENT_ID_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_]{0,62}(/.{1,1024})?$"
@@ -24,6 +25,7 @@ _DURATION_PATTERN: Final = rf"^(0|([0-9]+(\.[0-9]+)?({_UNIT}))+)$"
 _LONGEST_NS: Final = (1 << 63) - 1  # as in Go: 292 years
 _LONGEST_TEXT: Final = 64
 _TCP_EXAMPLES: Final = "host:port such as 127.0.0.1:4317 or [::1]:4317"
+_LEAST_HASH_KEY_CHARS: Final = 32
 _SOCKET_PATH: Final = re.compile(r"(?:unix:(?://(?=/))?)?(/[^/\0][^\0]*(?<!/))")
 
 
@@ -113,10 +115,19 @@ def parse_origin(value: str) -> str:
 
 
 def parse_dsn(value: SecretStr) -> SecretStr:
-    """`embedded` or a Postgres URL; the message never holds the value, for it may hold a password."""
+    """`embedded`, `none` or a Postgres URL; the message never holds the value, for it may hold a password."""
     text = value.get_secret_value()
-    if text != EMBEDDED and not re.match(r"postgres(ql)?://[^/]", text):
-        raise ValueError("expected `embedded` or a DSN such as postgresql://user@host/database")
+    if text not in (EMBEDDED, NO_POSTGRES) and not re.match(r"postgres(ql)?://[^/]", text):
+        raise ValueError("expected `embedded`, `none` or a DSN such as postgresql://user@host/database")
+    return value
+
+
+def parse_hash_key(value: SecretStr | None) -> SecretStr | None:
+    """A key that nobody guesses; empty is none, so that it can come from a variable that is not set everywhere."""
+    if value is None or not value.get_secret_value():
+        return None
+    if len(value.get_secret_value()) < _LEAST_HASH_KEY_CHARS:
+        raise ValueError(f"expected {_LEAST_HASH_KEY_CHARS} random characters or more, such as openssl rand -hex 32")
     return value
 
 
@@ -190,4 +201,7 @@ Expression = Annotated[str, AfterValidator(parse_expression), Spelling("regular 
 PostgresDsn = Annotated[
     SecretStr, AfterValidator(parse_dsn), PlainSerializer(mask_dsn, when_used="json"), Spelling("DSN")
 ]
-"""`embedded` or a Postgres URL; its password is never shown."""
+"""`embedded`, `none` or a Postgres URL; its password is never shown."""
+
+HashKey = Annotated[SecretStr | None, AfterValidator(parse_hash_key), Spelling("secret")]
+"""Key of a keyed hash, None when there is none."""

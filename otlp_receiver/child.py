@@ -19,6 +19,7 @@ import structlog
 from config import Config
 from config.conventions import Convention
 from otlp_receiver.logs import configure_logs
+from otlp_receiver.metadata_access import MetadataAccess
 
 # One exit code for whatever keeps the service from starting, so that a service manager need not try for ever.
 START_FAILURE: Final = 3
@@ -42,6 +43,7 @@ class Assignment:
         config: all of it.
         conventions: for ingest.
         first: whether it is the one of its role that serves what processes cannot share: unix sockets.
+        metadata: where projects and keys are; None when there is no Postgres.
     """
 
     role: str
@@ -49,6 +51,7 @@ class Assignment:
     config: Config
     conventions: tuple[Convention, ...] = ()
     first: bool = True
+    metadata: MetadataAccess | None = None
 
 
 class Part(Protocol):

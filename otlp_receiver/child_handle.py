@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +20,7 @@ from pipelines.metrics import WORKER_RESTARTS
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 10.0
+_SETTLED_SECONDS: Final = 60.0  # a process that ran for so long is not one of a row of crashes
 # A process that was killed while it started deserves another try; one that never starts does not.
 _MOST_EARLY_ENDS: Final = 5
 
@@ -50,9 +52,12 @@ class ChildHandle:
         """Run the process and its successors until `stop`; raises StartFailure when the first cannot start."""
         pause_seconds = _FIRST_PAUSE_SECONDS
         while not self._stopping:
+            began = time.monotonic()
             code = await self._run_once()
             if self._stopping:
                 return
+            if time.monotonic() - began > _SETTLED_SECONDS:
+                pause_seconds = _FIRST_PAUSE_SECONDS
             self._early_ends += not self._was_ready
             if not self._was_ready and (code == START_FAILURE or self._early_ends == _MOST_EARLY_ENDS):
                 raise StartFailure(self._failure or f"{self._assignment.name} ended with {code} before it was ready")

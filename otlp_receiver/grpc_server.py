@@ -1,6 +1,6 @@
 """OTLP over gRPC: the three collector services, on raw bytes.
 
-A method handler that streams requests gets control before the message is read, so project and admission come first;
+A method handler that streams requests gets control before the message is read, so key and admission come first;
 on the wire it is the same as the unary method that clients call.
 """
 
@@ -184,7 +184,8 @@ class GrpcServer:
     def _handler(self, signal: Signal) -> Callable[[Any, Any], Awaitable[bytes]]:
         async def export(_: Any, context: Any) -> bytes:
             try:
-                return await self._service.export(signal, "protobuf", partial(self._read, context))
+                headers = dict(context.invocation_metadata())
+                return await self._service.export(signal, "protobuf", partial(self._read, context), headers)
             except Refused as refused:
                 await context.abort(refused.situation.grpc, refused.message, retry_trailers(refused))
                 raise AssertionError("abort raises") from None

@@ -9,6 +9,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from config.models import HttpServerSettings
+from otlp_receiver import langfuse_http
 from otlp_receiver.admission import Lease
 from otlp_receiver.cors import Cors
 from otlp_receiver.http_connection import Connection
@@ -111,6 +112,8 @@ class HttpServer:
         self._in_flight += 1
         encoding = _encoding(request)
         try:
+            if (answer := await langfuse_http.answer(self._service, request)) is not None:
+                return answer
             body = await self._export(request, encoding)
             return web.Response(body=body, headers=HEADERS[encoding or "json"])
         except Refused as refused:
@@ -126,7 +129,7 @@ class HttpServer:
         except Refused as refused:
             self._service.count("unknown", refused.situation.outcome)
             raise
-        return await self._service.export(signal, encoding, partial(self._read, request))
+        return await self._service.export(signal, encoding, partial(self._read, request), request.headers)
 
     async def _read(self, request: web.BaseRequest, lease: Lease) -> bytes:
         """The body, decompressed; see `service.Read`."""

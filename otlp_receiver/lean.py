@@ -23,6 +23,8 @@ _ARENAS: Final = 2
 _LOOK_SECONDS: Final = 1.0
 _WORTH_BYTES: Final = 64 * 2**20
 """Below this growth there is little to give back."""
+_AGAIN_SECONDS: Final = 10.0
+"""What was in use the last time, by requests that wait for a disk for example, may be free now."""
 _BUSY: Final = 0.2
 """Processor seconds a second from which on memory is needed again at once; to give it back then costs page faults."""
 
@@ -65,14 +67,15 @@ def resident_bytes() -> int:
 
 async def give_back_when_idle(memory: Callable[[], int] = resident_bytes) -> None:
     """Runs until cancelled: what a peak has left free in the allocator goes back to the system once it is over."""
-    quiet_bytes, used_seconds = memory(), time.process_time()
+    quiet_bytes, used_seconds, given_at = memory(), time.process_time(), -_AGAIN_SECONDS
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         before_seconds, used_seconds = used_seconds, time.process_time()
         now_bytes = memory()
-        if used_seconds - before_seconds < _BUSY * _LOOK_SECONDS and now_bytes > quiet_bytes + _WORTH_BYTES:
+        is_idle = used_seconds - before_seconds < _BUSY * _LOOK_SECONDS
+        if is_idle and now_bytes > quiet_bytes + _WORTH_BYTES and time.monotonic() - given_at >= _AGAIN_SECONDS:
             await asyncio.to_thread(give_back)
-            quiet_bytes = now_bytes = memory()
+            given_at = time.monotonic()
         quiet_bytes = min(quiet_bytes, now_bytes)
 
 

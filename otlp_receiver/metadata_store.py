@@ -1,4 +1,6 @@
-"""Projects (later: keys, prices, quotas) in Postgres, embedded or not: the same schema and SQL on both.
+"""Projects, keys, prices and quotas in Postgres, embedded or not: the same schema and SQL on both.
+
+Here are connections and migrations; what is in the tables is read and changed by the modules of `metadata`.
 
 Whatever the database answers becomes Retryable or Permanent here. No message names more of the address than host,
 port and database: the rest may be a secret.
@@ -8,24 +10,25 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 import structlog
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from config.access import DEFAULT_PROJECT
+from otlp_receiver.metadata import projects
+from otlp_receiver.metadata.projects import Project
 from otlp_receiver.migrations.steps import Step, find_missing, load_steps, read_applied
 from pipelines.errors import Permanent, Retryable
 
-DEFAULT_PROJECT: Final = "default"
 _CONNECTIONS: Final = 4
 _WAIT_SECONDS: Final = 10  # for a connection of the pool
 _RETRY_SECONDS: Final = 0.2
+# The pool's pauses double until it gives up, to minutes; once it has, whoever comes next makes it try at once.
+_RECONNECT_SECONDS: Final = 1.0
 _DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "otlp-receiver",
     "connect_timeout": 5,
@@ -37,25 +40,6 @@ _MIGRATION_LOCK: Final = 0x6F746C70
 _MIGRATION_LOCK_SECONDS: Final = 60
 
 log = structlog.get_logger("metadata_store")
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """Owner of traces.
-
-    Attributes:
-        id: value of project_id in every record; never changes.
-        name: for people.
-        organization_id: whom it belongs to.
-        created_at: with time zone.
-        retention_days: how long its records are kept; None = as the exporter's table says.
-    """
-
-    id: str
-    name: str
-    organization_id: str
-    created_at: datetime
-    retention_days: int | None
 
 
 class MetadataStore:
@@ -84,6 +68,7 @@ class MetadataStore:
             max_size=_CONNECTIONS,
             timeout=_WAIT_SECONDS,
             num_workers=1,
+            reconnect_timeout=_RECONNECT_SECONDS,
             check=ConnectionPool.check_connection,  # one lost in a restart of the server is replaced, not handed out
             open=False,
         )
@@ -105,6 +90,10 @@ class MetadataStore:
             time.sleep(_RETRY_SECONDS)
         self._pool.open()
 
+    def open_unwaited(self) -> None:
+        """Open without asking whether the database is there: the first use finds out."""
+        self._pool.open()
+
     def migrate(self) -> None:
         """Bring the schema to this release's; safe when several processes do it at once, free when there is nothing.
 
@@ -123,11 +112,8 @@ class MetadataStore:
             Retryable: the database cannot be reached.
             Permanent: it refuses.
         """
-        with self._connection() as connection, connection.cursor(row_factory=class_row(Project)) as cursor:
-            return cursor.execute(
-                "SELECT id, name, organization_id, created_at, retention_days FROM projects WHERE id = %s",
-                [project_id],
-            ).fetchone()
+        with self.transaction() as connection:
+            return projects.project(connection, project_id)
 
     def default_project(self) -> Project:
         """The project that everything belongs to as long as no keys are in use.
@@ -154,7 +140,7 @@ class MetadataStore:
 
     def _apply_next(self, steps: Sequence[Step]) -> Step | None:
         """Apply the first step that is missing, in a transaction of its own; None when none is."""
-        with self._connection() as connection:
+        with self.transaction() as connection:
             connection.execute(f"SET LOCAL lock_timeout = '{_MIGRATION_LOCK_SECONDS}s'".encode())
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_MIGRATION_LOCK])
             with self._as_owner("read which migrations it has"):
@@ -177,10 +163,15 @@ class MetadataStore:
             ) from error
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection]:
-        """A connection in a transaction, committed at the end; the border where psycopg's errors become ours."""
+    def transaction(self, wait_seconds: float | None = None) -> Iterator[psycopg.Connection]:
+        """A connection in a transaction, committed at the end; the border where psycopg's errors become ours.
+
+        Raises:
+            Retryable: the database cannot be reached, or no connection was free in `wait_seconds` (10 without it).
+            Permanent: it refuses.
+        """
         try:
-            with self._pool.connection() as connection:
+            with self._pool.connection(timeout=wait_seconds) as connection:
                 yield connection
         except PoolClosed as error:
             raise Permanent(f"the metadata store of {self._where} is not open") from error

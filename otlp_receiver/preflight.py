@@ -1,7 +1,6 @@
 """What must hold before anything is started, checked so that the answer is one clear line."""
 
 import errno
-import ipaddress
 import os
 import time
 from collections.abc import Iterator
@@ -11,7 +10,10 @@ from typing import Any, Final
 import structlog
 
 from config import Config
-from config.models import ServerSettings
+from config.access import is_open
+from config.exposure import is_local
+from config.models import ServerSettings, SqlHttpSettings
+from config.values import UNIX
 from otlp_receiver.sockets import check
 from otlp_receiver.tls import load
 
@@ -27,7 +29,8 @@ def endpoints(config: Config, only: str | None) -> Iterator[tuple[str, str]]:
     for path, protocol in _protocols(config, only):
         yield f"{path}::endpoint", protocol.endpoint
     for extension_id, extension in enabled_extensions(config).items():
-        if only != "ingest" or not extension_id.startswith("sql_http"):
+        listens = hasattr(extension, "endpoint") and (only != "ingest" or not extension_id.startswith("sql_http"))
+        if listens:
             yield f"extensions::{extension_id}::endpoint", extension.endpoint
     yield "service::telemetry::metrics::address", config.service.telemetry.metrics.address
 
@@ -46,6 +49,11 @@ def enabled_extensions(config: Config) -> dict[str, Any]:
     """The extensions to start: those that the service names, else all that are configured."""
     names = config.service.extensions
     return {name: body for name, body in config.extensions.items() if names is None or name in names}
+
+
+def uses_api_keys(config: Config) -> bool:
+    """Whether keys of the metadata store are known here."""
+    return any(name.partition("/")[0] == "api_keys" for name in enabled_extensions(config))
 
 
 def check_certificates(config: Config, only: str | None) -> None:
@@ -81,26 +89,29 @@ def _problem(endpoint: str) -> OSError | None:
 
 
 def give_hints(config: Config, only: str | None) -> None:
-    """Log what most often goes wrong on the first day: a container that listens on its own loopback only."""
+    """Log what is open to everybody, and what most often goes wrong on the first day."""
+    _warn_of_open_listeners(config, only)
     if not (Path("/.dockerenv").exists() or "KUBERNETES_SERVICE_HOST" in os.environ):
         return
     hidden = [
         endpoint
         for path, endpoint in endpoints(config, only)
-        if path.startswith("receivers") and _is_loopback(endpoint.rpartition(":")[0])
+        if path.startswith("receivers") and not endpoint.startswith(UNIX) and is_local(endpoint)
     ]
     if hidden:
         _log.warning(
             "This looks like a container, and these addresses can be reached from inside it only; "
-            "listen on 0.0.0.0 or on the pod's address to be reached from outside.",
+            "listen on 0.0.0.0 or on the pod's address, with `auth`, to be reached from outside.",
             endpoints=hidden,
         )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _warn_of_open_listeners(config: Config, only: str | None) -> None:
+    guarded: list[tuple[str, ServerSettings | SqlHttpSettings]] = [*_protocols(config, only)]
+    if only != "ingest":
+        extensions = enabled_extensions(config).items()
+        guarded += [(f"extensions::{name}", each) for name, each in extensions if name.startswith("sql_http")]
+    for path, listener in guarded:
+        if not is_local(listener.endpoint) and is_open(listener.auth):
+            message = "Whoever can reach this endpoint may use it: it has no authentication."
+            _log.warning(message, listener=path, endpoint=listener.endpoint)

@@ -44,7 +44,8 @@ class Situation:
         outcome: label of the request counter.
         grpc: status code over gRPC, and `code` of the Status body over HTTP.
         http: status code over HTTP.
-        retry_after_seconds: what the sender is asked to wait (RetryInfo, Retry-After); None = it must not retry.
+        retry_after_seconds: what the sender is asked to wait (RetryInfo, Retry-After), unless the refusal knows better;
+            None = it must not retry.
     """
 
     outcome: str
@@ -53,7 +54,11 @@ class Situation:
     retry_after_seconds: int | None = None
 
 
+UNAUTHENTICATED: Final = Situation("unauthenticated", grpc.StatusCode.UNAUTHENTICATED, 401)
+FORBIDDEN: Final = Situation("forbidden", grpc.StatusCode.PERMISSION_DENIED, 403)
+KEYS_UNAVAILABLE: Final = Situation("keys_unavailable", grpc.StatusCode.UNAVAILABLE, 503, _RETRY_AFTER_SECONDS)
 BAD_BODY: Final = Situation("bad_body", grpc.StatusCode.INVALID_ARGUMENT, 400)
+OVER_QUOTA: Final = Situation("over_quota", grpc.StatusCode.RESOURCE_EXHAUSTED, 429, _RETRY_AFTER_SECONDS)
 SENDER_GONE: Final = Situation("sender_gone", grpc.StatusCode.CANCELLED, 400)
 UNKNOWN_PATH: Final = Situation("unknown_path", grpc.StatusCode.UNIMPLEMENTED, 404)
 WRONG_METHOD: Final = Situation("wrong_method", grpc.StatusCode.UNIMPLEMENTED, 405)
@@ -70,10 +75,14 @@ OUR_FAULT: Final = Situation("our_fault", grpc.StatusCode.UNAVAILABLE, 503, _RET
 class Refused(Exception):
     """The request is answered with `situation`; nothing of it was taken."""
 
-    def __init__(self, situation: Situation, message: str) -> None:
-        """`message` is for the sender's developer: what was wrong, where, and the cure."""
+    def __init__(self, situation: Situation, message: str, retry_after_seconds: int | None = None) -> None:
+        """`message` is for the sender's developer: what was wrong, where, and the cure.
+
+        `retry_after_seconds` takes the place of the situation's, where it is known better.
+        """
         super().__init__(message)
         self.situation = situation
+        self.retry_after_seconds = retry_after_seconds or situation.retry_after_seconds
         self.message = _fit(message, _MAX_STATUS_BYTES)
 
 
@@ -116,10 +125,10 @@ def retry_trailers(refused: Refused) -> tuple[tuple[str, bytes], ...]:
 
 
 def _retry_info(refused: Refused) -> RetryInfo | None:
-    if refused.situation.retry_after_seconds is None:
+    if refused.retry_after_seconds is None:
         return None
     info = RetryInfo()
-    info.retry_delay.seconds = refused.situation.retry_after_seconds
+    info.retry_delay.seconds = refused.retry_after_seconds
     return info
 
 

@@ -1,6 +1,6 @@
 """What happens to an export request, whichever socket it came from.
 
-project → admission → body → intake (durable on return) → outcome → metrics, in `Service.export`.
+key → project → quota → admission → body → intake (durable on return) → outcome → metrics, in `Service.export`.
 """
 
 import asyncio
@@ -15,7 +15,10 @@ import structlog
 from prometheus_client import Counter
 
 from otlp_receiver.admission import Admission, Lease
+from otlp_receiver.authentication import Authenticate, let_everyone_in
+from otlp_receiver.credentials import Headers
 from otlp_receiver.other_signals import count_records, log_records_taken, metric_points_taken
+from otlp_receiver.quotas import Quotas
 from otlp_receiver.replies import (
     BAD_BODY,
     NOT_STORED,
@@ -76,6 +79,8 @@ class Service:
         admission: shared by every service of the process.
         receiver: component id, a label of the metrics.
         transport: a label of the metrics.
+        authenticate: whose request it is.
+        quotas: what projects may send; shared by every service of the process. Without them, all they like.
         may_hold_events: False for the body of a logs request without GenAI events: it is counted, not decoded.
 
     Attributes:
@@ -89,17 +94,21 @@ class Service:
         receiver: str,
         transport: Transport,
         *,
+        authenticate: Authenticate = let_everyone_in,
+        quotas: Quotas | None = None,
         may_hold_events: Callable[[bytes], bool] = lambda _body: False,
     ) -> None:
         self._intake = intake
+        self._authenticate = authenticate
+        self._quotas = quotas or Quotas()
         self._may_hold_events = may_hold_events
         self._admission = admission
         self.limit_bytes: Final = admission.limit_bytes
         self._labels = (receiver, transport)
         self._counting = asyncio.Lock()
 
-    async def export(self, signal: Signal, encoding: Encoding, read: Read) -> bytes:
-        """Take one export request in.
+    async def export(self, signal: Signal, encoding: Encoding, read: Read, headers: Headers) -> bytes:
+        """Take one export request in; without a good key not a byte of its body is read.
 
         Returns:
             The export response in the request's encoding, once every usable span is durable.
@@ -108,7 +117,7 @@ class Service:
             Refused: with the situation that the sender is told; whatever goes wrong ends as one.
         """
         try:
-            outcome = await self._outcome(signal, encoding, read)
+            outcome = await self._outcome(signal, encoding, read, headers)
         except asyncio.CancelledError:
             self.count(signal, "cancelled")  # by the sender, or by the deadline of a shutdown
             raise
@@ -121,17 +130,26 @@ class Service:
         finally:
             del outcome  # it refers to this frame now
 
-    async def _outcome(self, signal: Signal, encoding: Encoding, read: Read) -> Taken | Refused:
+    async def _outcome(self, signal: Signal, encoding: Encoding, read: Read, headers: Headers) -> Taken | Refused:
         try:
-            project_id = authenticate()
+            project_id = await self._authenticate(headers)
+            self._quotas.check(project_id)
             with self._admission.lease() as lease:
                 body = await read(lease)
+                self._quotas.pay(project_id, size_bytes=len(body))
                 return await self._take(signal, Request(body, encoding, project_id, time.time_ns()))
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the sender gets a row of the reply table
             refused = self._as_refused(error)
             # Their frames hold the body, which would wait for the collector of cycles, no longer admitted.
             error.__traceback__ = error.__context__ = None
             return refused
+
+    async def project_id(self, headers: Headers) -> str:
+        """The project that a request with these headers would be taken for; raises Refused as `export` would."""
+        try:
+            return await self._authenticate(headers)
+        except Exception as error:  # noqa: BLE001 - as in `_outcome`
+            raise self._as_refused(error) from None
 
     def count(self, signal: Signal | Literal["unknown"], outcome: str) -> None:
         """Count a request that has been answered."""
@@ -166,6 +184,7 @@ class Service:
         _child(PROJECT_BYTES, request.project_id).inc(len(request.body))
         if request.signal == "traces":
             _child(PROJECT_SPANS, request.project_id).inc(accepted.spans)
+            self._quotas.pay(request.project_id, spans=accepted.spans)
             if accepted.rejected_spans:
                 _child(PARTIAL_SUCCESSES, *self._labels).inc()
 
@@ -201,11 +220,6 @@ class Service:
             exc_info=error,
         )
         return Refused(OUR_FAULT, "the receiver failed; nothing of the request was stored, try again")
-
-
-def authenticate() -> str:
-    """The project that a request belongs to, settled before its body is read; without keys there is only `default`."""
-    return "default"
 
 
 async def in_time(reading: Awaitable[bytes]) -> bytes:

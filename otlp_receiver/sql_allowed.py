@@ -64,5 +64,17 @@ SYSTEM_TABLES: Final = names("""
 """)
 """What tools ask for. Not: stack_trace (interrupts all threads) and whatever describes other servers."""
 
+SHARED_SYSTEM_TABLES: Final = names("""
+    aggregate_function_combinators build_options collations contributors current_roles data_type_families
+    database_engines databases enabled_roles formats functions keywords numbers numbers_mt one settings settings_changes
+    table_engines table_functions time_zones zeros zeros_mt
+""")
+"""Those that say nothing of the rows and queries of other projects; the rest counts rows, or shows what runs."""
+
+SHARED_NODES: Final = NODES - {"ExplainQuery"}
+"""Plans say how many parts and rows there are."""
+
+SHARED_TABLE_FUNCTIONS: Final = TABLE_FUNCTIONS - {"viewexplain"}
+
 OUTSIDE_FORMATS: Final = names("AvroConfluent Template")
 """Formats that ask a server for a schema, or read files; refused, all others are allowed."""

@@ -24,6 +24,9 @@ from otlp_receiver.sql_allowed import (
     OTHER_FUNCTIONS,
     OUTSIDE_FORMATS,
     ROOTS,
+    SHARED_NODES,
+    SHARED_SYSTEM_TABLES,
+    SHARED_TABLE_FUNCTIONS,
     SYSTEM_TABLES,
     TABLE_FUNCTIONS,
 )
@@ -47,6 +50,7 @@ _DESCRIBING: Final = re.compile(
 )
 _DESCRIBED_QUERY: Final = re.compile(r"DESCRIBE TABLE \((?P<query>.+)\)(?: FORMAT (?P<format>\w+))?", re.DOTALL)
 
+_SCHEMA: Final = "information_schema"
 _ASKED: Final = re.compile(r": In scope SELECT formatQuerySingleLine\(.*\)(?=\. \(\w+\)$)", re.DOTALL)
 _NO_BRACKETS: Final = str.maketrans({"(": None, ")": None})
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
@@ -74,9 +78,15 @@ class SqlGuard:
 
     Args:
         connection: to ask the engine what functions, tables and formats it has.
+        shared: whether those who ask may know of their own project only. Rows are kept from them by a row policy
+            (`exporters.chdb_directory`), what the engine tells of its tables and queries by this guard.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, *, shared: bool = False) -> None:
+        self._is_shared = shared
+        self._nodes = SHARED_NODES if shared else NODES
+        self._table_functions = SHARED_TABLE_FUNCTIONS if shared else TABLE_FUNCTIONS
+        self._system_tables = SHARED_SYSTEM_TABLES if shared else SYSTEM_TABLES
         functions = _rows(connection, "SELECT name, alias_to, categories, is_aggregate FROM system.functions")
         allowed = {row["name"] for row in functions if _is_harmless(row)}
         self._functions = frozenset(
@@ -131,7 +141,7 @@ class SqlGuard:
         kind = node["type"]
         if kind == "SetQuery":  # in a subquery the engine would apply them, whatever it forbids elsewhere
             raise _denied("a SETTINGS clause")
-        if kind not in NODES:
+        if kind not in self._nodes:
             raise _denied(kind)
         if kind == "Function" or "func_name" in node:
             self._check_function(node.get("name", node.get("func_name", "")))
@@ -139,7 +149,7 @@ class SqlGuard:
             self._check_name(node.get("name_parts") or [node["name"]])
         elif kind == "TableExpression" and "table_function" in node:
             name = node["table_function"]["name"]
-            if name.lower() not in TABLE_FUNCTIONS:
+            if name.lower() not in self._table_functions:
                 raise _denied(f"the table function {name}")
         elif kind == "QueryParameter" and node["param_type"] == "Identifier":
             self._check_parameter(parameters.get(node["name"], ""))
@@ -156,11 +166,13 @@ class SqlGuard:
             self._check_function(parts[0])
         elif parts[0] == "default":  # lists the files of the machine as its tables
             raise _denied("the database default")
-        elif parts[0] == "system" and parts[1] not in SYSTEM_TABLES:
+        elif parts[0].lower() == _SCHEMA and self._is_shared:
+            raise _denied(f"the database {parts[0]}")
+        elif parts[0] == "system" and parts[1] not in self._system_tables:
             raise _denied(f"the table system.{parts[1]}")
 
     def _check_parameter(self, value: str) -> None:
-        if value.lower() in self._functions or value in ("default", "system"):
+        if value.lower() in self._functions or value.lower() in ("default", "system", _SCHEMA):
             raise _denied(f"the name {value}")
 
 

@@ -3,7 +3,9 @@
     GET or POST /?query=...&database=otel&default_format=JSON&param_name=value, the query also in the body
     GET /ping
 
-Sessions, users and passwords are taken and ignored, and so are settings other than those that shape the answer.
+Users and passwords are the public and secret keys of a project, by Basic authentication or in ClickHouse's own headers,
+where the extension asks for them; else they are ignored. Sessions are, and settings other than those that shape the
+answer.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import structlog
 from aiohttp import web
@@ -22,10 +24,14 @@ from aiohttp import web
 from config.models import SqlHttpSettings
 from exporters.clickhouse_errors import error_code
 from otlp_receiver.sockets import address, bind
+from otlp_receiver.sql_access import Unauthorized, sql_project
 from otlp_receiver.sql_guard import Refused
 from otlp_receiver.sql_query import Answer, Question, Questions, Summary
 from otlp_receiver.sql_replies import content_type, error_text, late_error, status_of
 from pipelines.errors import Retryable
+
+if TYPE_CHECKING:
+    from otlp_receiver.authentication import Authenticate
 
 _MOST_WAITING: Final = 64
 _BODY_SECONDS: Final = 30.0
@@ -41,21 +47,27 @@ _Value = TypeVar("_Value")
 class Store(Protocol):
     """What is asked, such as `exporters.chdb_store.ChdbExporter`."""
 
-    def reader(self, settings: Mapping[str, str]) -> Any:
-        """A connection that can only read, with these settings for good."""
+    def reader(self, settings: Mapping[str, str], project_id: str = "") -> Any:
+        """A connection that can only read, one project's rows or all, with these settings for good."""
 
 
 class SqlHttpServer:
     """Serves SQL; one `start`, one `shutdown`.
 
+    Args:
+        settings: of the extension.
+        store: what is asked.
+        authenticate: whose rows a question is about; None = everyone sees all.
+
     Attributes:
         endpoints: `host:port` of every address it listens on, known once started.
     """
 
-    def __init__(self, settings: SqlHttpSettings, store: Store) -> None:
+    def __init__(self, settings: SqlHttpSettings, store: Store, authenticate: "Authenticate | None" = None) -> None:
         self.endpoints: list[str] = []
+        self._authenticate = authenticate
         self._endpoint = settings.endpoint
-        self._questions = Questions(store.reader, settings.max_execution_time)
+        self._questions = Questions(store.reader, settings.max_execution_time, shared=authenticate is not None)
         self._answer_seconds = settings.max_execution_time
         self._threads = ThreadPoolExecutor(settings.max_concurrent_queries, thread_name_prefix="sql")
         self._slots = asyncio.Semaphore(settings.max_concurrent_queries)
@@ -84,17 +96,27 @@ class SqlHttpServer:
             return web.Response(status=404, text="There is nothing here; queries go to /\n", headers=headers)
         headers |= {"X-ClickHouse-Query-Id": _query_id(request), "X-ClickHouse-Timezone": "UTC"}
         try:
-            question = await _question(request)
-            if not question.query.strip():
-                return web.Response(text="Ok.\n", headers=headers)
-            async with self._turn():
-                return await self._answer(request, question, headers)
+            return await self._reply(request, headers)
+        except Unauthorized as error:
+            headers |= error.headers
+            return web.Response(status=error.status, headers=headers, text=f"{error}\n")
         except Retryable as error:
             return web.Response(status=503, text=f"{error}\n", headers=headers)
         except (Refused, RuntimeError) as error:
             text = error_text(error)
             headers["X-ClickHouse-Exception-Code"] = str(error_code(text))
             return web.Response(status=status_of(text), headers=headers, text=f"{text}\n")
+
+    async def _reply(self, request: web.BaseRequest, headers: dict[str, str]) -> web.StreamResponse:
+        question = await _question(request, await self._project_id(request))
+        if not question.query.strip():
+            return web.Response(text="Ok.\n", headers=headers)
+        async with self._turn():
+            return await self._answer(request, question, headers)
+
+    async def _project_id(self, request: web.BaseRequest) -> str:
+        """The project that may be asked about, empty for all; settled before the body is read."""
+        return "" if self._authenticate is None else await sql_project(self._authenticate, request.headers)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -148,7 +170,7 @@ class SqlHttpServer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-async def _question(request: web.BaseRequest) -> Question:
+async def _question(request: web.BaseRequest, project_id: str) -> Question:
     fields = request.query
     for name in ("compress", "decompress"):
         if fields.get(name) in _TRUE:
@@ -163,6 +185,7 @@ async def _question(request: web.BaseRequest) -> Question:
         default_format=fields.get("default_format", "") or request.headers.get("X-ClickHouse-Format", ""),
         parameters={name.removeprefix("param_"): text for name, text in fields.items() if name.startswith("param_")},
         settings=dict(fields),
+        project_id=project_id,
     )
 
 

@@ -10,8 +10,8 @@ import orjson
 from otlp_receiver.sql_allowed import names
 from otlp_receiver.sql_guard import SqlGuard
 
-Connect = Callable[[Mapping[str, str]], Any]
-"""Makes a chDB connection that can only read, and keeps these settings."""
+Connect = Callable[[Mapping[str, str], str], Any]
+"""Makes a chDB connection that can only read, the rows of one project or (empty) of all, and keeps these settings."""
 
 Piece = bytes | memoryview
 
@@ -29,6 +29,7 @@ _STREAMED: Final = names(
 _PIECE_BYTES: Final = 1 << 18
 
 _LIMITS: Final = {
+    "use_query_condition_cache": "0",  # it would remember of one project's query what another's finds
     "session_timezone": "UTC",
     "max_query_size": str(_MIB),
     "max_ast_elements": "20000",
@@ -57,12 +58,14 @@ class Question:
         default_format: for a query without FORMAT; empty for the server's default.
         parameters: values of the query's `{name:Type}`, escaped as in TSV.
         settings: ClickHouse settings that it would like.
+        project_id: the one project whose rows it may see; empty = all.
     """
 
     query: str
     default_format: str
     parameters: dict[str, str]
     settings: dict[str, str]
+    project_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,11 @@ class Questions:
     Args:
         connect: see `Connect`.
         max_seconds: longest that a query may run.
+        shared: whether every question is one of a single project.
     """
 
-    def __init__(self, connect: Connect, max_seconds: float) -> None:
+    def __init__(self, connect: Connect, max_seconds: float, *, shared: bool = False) -> None:
+        self._shared = shared
         self._connect = connect
         self._max_seconds = max_seconds
         self._learning = threading.Lock()
@@ -127,8 +132,9 @@ class Questions:
             RuntimeError: the engine says so.
             Retryable: the store is not open.
         """
+        assert question.project_id or not self._shared, "nobody may see all"
         guard = self._learned()
-        connection = self._connect(self._limits(question))
+        connection = self._connect(self._limits(question), question.project_id)
         try:
             statement = guard.check(connection, question.query, question.parameters)
             output_format = statement.format or guard.format_name(question.default_format) or _DEFAULT_FORMAT
@@ -141,11 +147,11 @@ class Questions:
         """The guard; made with the first question, when the store is open."""
         with self._learning:
             if self._guard is None:
-                connection = self._connect({})
+                connection = self._connect({}, "")
                 try:
                     names: bytes = connection.query(_FORMAT_SETTINGS, "TSVRaw").bytes()
                     self._settings = _SETTINGS | set(names.decode().splitlines())
-                    self._guard = SqlGuard(connection)
+                    self._guard = SqlGuard(connection, shared=self._shared)
                 finally:
                     connection.close()
             return self._guard
@@ -178,9 +184,14 @@ def _run(connection: Any, text: str, output_format: str, parameters: dict[str, s
         result_bytes=result.bytes_read(),
         elapsed_ns=int(result.elapsed() * 1e9),
     )
+    return Answer(connection, output_format, _pieces(result), summary)
+
+
+def _pieces(result: Any) -> Iterator[bytes]:
+    """Copies, since the view does not keep the engine's memory, and a socket may still hold the last one at the end."""
     whole = memoryview(result.get_memview().view())
-    pieces = (whole[start : start + _PIECE_BYTES] for start in range(0, len(whole), _PIECE_BYTES))
-    return Answer(connection, output_format, pieces, summary)
+    for start in range(0, len(whole), _PIECE_BYTES):
+        yield bytes(whole[start : start + _PIECE_BYTES])
 
 
 def _streamed(connection: Any, text: str, output_format: str, parameters: dict[str, str]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -21,12 +21,17 @@ import structlog
 
 from config import Config, ConfigErrors
 from config.conventions import load_conventions
-from config.models import MetadataSettings
 from otlp_receiver.child import START_FAILURE, Assignment, StartFailure
-from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.logs import configure_logs
-from otlp_receiver.metadata_store import MetadataStore
-from otlp_receiver.preflight import check_certificates, check_endpoints, enabled_extensions, endpoints, give_hints
+from otlp_receiver.metadata_watch import MetadataWatch
+from otlp_receiver.preflight import (
+    check_certificates,
+    check_endpoints,
+    enabled_extensions,
+    endpoints,
+    give_hints,
+    uses_api_keys,
+)
 from pipelines.errors import Permanent, Retryable
 
 if TYPE_CHECKING:
@@ -85,7 +90,7 @@ class _Supervisor:
         self._reload = reload
         self._health = Health()
         self._telemetry = TelemetryServer(self._health, self._pids)
-        self._metadata = ExitStack()
+        self._metadata = MetadataWatch(config.metadata, self._health, with_keys=uses_api_keys(config))
         self._children: dict[str, ChildHandle] = {}
         self._ended = asyncio.Event()
         self._next: Config | None = None
@@ -111,18 +116,19 @@ class _Supervisor:
         give_hints(self._config, self._only)
         await asyncio.to_thread(check_certificates, self._config, self._only)
         await asyncio.to_thread(check_endpoints, self._config, self._only)
-        await asyncio.to_thread(_open_metadata, self._config.metadata, self._metadata)
+        await asyncio.to_thread(self._metadata.start)
         health = next((body for name, body in enabled_extensions(self._config).items()
                        if name.startswith("health_check")), None)  # fmt: skip
         await self._telemetry.start(settings.telemetry.metrics.address, health.endpoint if health else None)
 
     def _assignments(self) -> Iterator[Assignment]:
         if self._only != "ingest":
-            yield Assignment("export", "export", self._config)
+            yield Assignment("export", "export", self._config, metadata=self._metadata.access)
         if self._only != "export":
             conventions = load_conventions()
             for number in range(self._config.service.workers):
-                yield Assignment("ingest", f"ingest-{number}", self._config, conventions, first=number == 0)
+                yield Assignment("ingest", f"ingest-{number}", self._config, conventions, first=number == 0,
+                                 metadata=self._metadata.access)  # fmt: skip
 
     async def _keep_children(self) -> None:
         """Raises StartFailure when one of them cannot start."""
@@ -133,6 +139,7 @@ class _Supervisor:
             for child in self._children.values():
                 group.create_task(child.keep())
             group.create_task(self._announce())
+            group.create_task(self._metadata.keep())
 
     async def _announce(self) -> None:
         """Say when everything works, and where; a slow start says what it waits for."""
@@ -206,16 +213,3 @@ class _Supervisor:
         for child in self._children.values():
             if child.pid is not None:
                 yield child.pid
-
-
-def _open_metadata(settings: MetadataSettings, closing: ExitStack) -> None:
-    """Start the embedded Postgres where it is wanted, and bring the schema up to date."""
-    dsn = settings.postgres.get_secret_value()
-    if dsn == "embedded":
-        server = EmbeddedPostgres(settings.directory)
-        dsn = server.start()
-        closing.callback(server.stop)
-    store = MetadataStore(dsn)
-    closing.callback(store.close)
-    store.open()
-    store.migrate()

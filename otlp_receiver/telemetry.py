@@ -28,14 +28,24 @@ class Health:
 
     Attributes:
         problems: why it is not ready, by part ("ingest-0", "export", ...); ready when empty.
+        notices: what does not work and keeps no request from being taken, by part ("metadata").
     """
 
     problems: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
     up_since: float = field(default_factory=time.time)
 
     def reason(self) -> str:
         """All problems in one text."""
-        return "; ".join(f"{part}: {problem}" for part, problem in sorted(self.problems.items()))
+        return _in_one_text(self.problems)
+
+    def notice(self) -> str:
+        """All notices in one text."""
+        return _in_one_text(self.notices)
+
+
+def _in_one_text(by_part: Mapping[str, str]) -> str:
+    return "; ".join(f"{part}: {problem}" for part, problem in sorted(by_part.items()))
 
 
 class _Processes(Collector):
@@ -106,7 +116,9 @@ class TelemetryServer:
             return web.json_response({"status": "Server not available", "reason": reason}, status=503)
         up_since = datetime.fromtimestamp(self._health.up_since, UTC).isoformat()
         uptime = f"{time.time() - self._health.up_since:.0f}s"
-        return web.json_response({"status": "Server available", "upSince": up_since, "uptime": uptime})
+        answer = {"status": "Server available", "upSince": up_since, "uptime": uptime}
+        notice = self._health.notice()
+        return web.json_response(answer | ({"degraded": notice} if notice else {}))
 
     async def _live(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

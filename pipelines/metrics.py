@@ -42,6 +42,9 @@ PARTIAL_SUCCESSES: Final = Counter(
 )
 PROJECT_SPANS: Final = Counter("otlp_receiver_project_spans", "Spans stored in the buffer.", ["project"])
 PROJECT_BYTES: Final = Counter("otlp_receiver_project_bytes", "Request bytes after decompression.", ["project"])
+QUOTA_REFUSALS: Final = Counter(
+    "otlp_receiver_quota_refusals", "Requests refused since a quota is used up.", ["project", "quota"]
+)
 INFLIGHT_BYTES: Final = Gauge(
     "otlp_receiver_inflight_bytes", "Request bytes admitted and not yet answered.", multiprocess_mode="livesum"
 )
@@ -88,3 +91,6 @@ STORED_SECONDS: Final = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
 WORKER_RESTARTS: Final = Counter("otlp_receiver_worker_restarts", "Processes replaced after a crash.", ["role"])
+METADATA_UP: Final = Gauge(
+    "otlp_receiver_metadata_up", "1 while Postgres answers, 0 while it does not.", multiprocess_mode="livemostrecent"
+)

@@ -46,7 +46,7 @@ def test_help_names_every_command(columns: str) -> None:
     """The first screen lists all commands, in lines that fit the terminal."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": columns})
     names = [str(typer.main.get_command_name(one.callback.__name__)) for one in app.registered_commands if one.callback]
-    assert len(names) == 12
+    assert len(names) == 13
     assert shown.exit_code == 0
     assert [name for name in names if f" {name} " not in shown.stdout] == []
     assert max(map(len, shown.stdout.splitlines())) <= int(columns)
@@ -54,7 +54,7 @@ def test_help_names_every_command(columns: str) -> None:
 
 def test_every_help_has_an_example() -> None:
     """A newcomer can copy a line from the help of every command that takes something."""
-    commands = ["run", "validate", "migrate", "print-config", "schema", "traces", "trace", "query", "explain"]
+    commands = ["run", "validate", "migrate", "health", "print-config", "schema", "traces", "trace", "query", "explain"]
     for command in [*commands, "send-sample"]:
         shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"})
         assert f"\n   otlp-receiver {command}" in shown.stdout, command

@@ -75,7 +75,7 @@ def test_later_sources_merge_maps_and_replace_lists(tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(
         "exporters: {file: {path: out.jsonl}}\n"
-        "receivers: {otlp: {protocols: {grpc: {endpoint: 0.0.0.0:1}}}}\n"
+        "receivers: {otlp: {protocols: {grpc: {endpoint: 0.0.0.0:1, auth: none}}}}\n"
         "service: {workers: 3, pipelines: {traces: {exporters: [file]}}}\n"
     )
 

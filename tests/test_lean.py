@@ -53,17 +53,25 @@ def test_free_memory_is_given_back() -> None:
     assert left_mib < 50
 
 
-def test_given_back_once_the_peak_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is given back after it has grown, once for each peak and not for ever."""
-    sizes = iter([100, 100, 300, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120, 120])
+@pytest.mark.parametrize(
+    ("sizes", "times"),
+    [
+        pytest.param([100, 100, 300, *[120] * 12], 1, id="free at once"),
+        pytest.param([100, 300, 300, 300, *[120] * 12], 3, id="in use until the third time"),
+    ],
+)
+def test_given_back_once_the_peak_is_over(monkeypatch: pytest.MonkeyPatch, sizes: list[int], times: int) -> None:
+    """Memory is given back after it has grown, until it has shrunk and not for ever."""
+    remaining = iter(sizes)
     given_back: list[int] = []
     monkeypatch.setattr(lean, "_LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(lean, "_AGAIN_SECONDS", 0.0)
     monkeypatch.setattr(lean, "_BUSY", 1e9)
     monkeypatch.setattr(lean, "give_back", lambda: given_back.append(1))
 
     async def scenario() -> None:
         with pytest.raises(RuntimeError):  # the sizes are used up
-            await lean.give_back_when_idle(lambda: next(sizes) * MIB)
+            await lean.give_back_when_idle(lambda: next(remaining) * MIB)
 
     asyncio.run(scenario())
-    assert given_back == [1]
+    assert len(given_back) == times

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from otlp_receiver import metadata_store
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
-from otlp_receiver.metadata_store import MetadataStore, Project
+from otlp_receiver.metadata.projects import Project
+from otlp_receiver.metadata_store import MetadataStore
 from otlp_receiver.migrations.steps import Step, load_steps
 from pipelines.errors import Permanent, Retryable
 from tests.support.postgres import fresh_database, postgres_directory, wait_for

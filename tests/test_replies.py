@@ -18,6 +18,7 @@ from otlp_receiver.replies import (
     MEMORY_FULL,
     NOT_STORED,
     OUR_FAULT,
+    OVER_QUOTA,
     SLOW_BODY,
     TOO_LARGE,
     UNKNOWN_PATH,
@@ -44,6 +45,7 @@ RETRIED_BY_CLIENTS = {429, 502, 503, 504}
         (WRONG_METHOD, 405, grpc.StatusCode.UNIMPLEMENTED),
         (TOO_LARGE, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
         (UNSUPPORTED, 415, grpc.StatusCode.INVALID_ARGUMENT),
+        (OVER_QUOTA, 429, grpc.StatusCode.RESOURCE_EXHAUSTED),
         (MEMORY_FULL, 503, grpc.StatusCode.UNAVAILABLE),
         (SLOW_BODY, 503, grpc.StatusCode.UNAVAILABLE),
         (DRAINING, 503, grpc.StatusCode.UNAVAILABLE),
@@ -104,6 +106,13 @@ def test_refusal_in_both_encodings() -> None:
     assert (binary.code, binary.message) == (14, "the buffer is full")
     assert binary.details[0].Unpack(retry_info)
     assert retry_info.retry_delay.seconds == NOT_STORED.retry_after_seconds
+
+
+def test_a_refusal_knows_its_own_time() -> None:
+    """Where the time to wait is known better than the table has it, that time is told."""
+    info = RetryInfo()
+    Status.FromString(encode_refused(Refused(OVER_QUOTA, "used up", 17), "protobuf")).details[0].Unpack(info)
+    assert info.retry_delay.seconds == 17
 
 
 def test_final_refusal_has_no_retry_info() -> None:

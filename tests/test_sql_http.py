@@ -390,8 +390,8 @@ class _Counting:
         self.opened = self.closed = 0
         self._store = store
 
-    def reader(self, settings: Any) -> Any:
-        connection = self._store.reader(settings)
+    def reader(self, settings: Any, project_id: str = "") -> Any:
+        connection = self._store.reader(settings, project_id)
         self.opened += 1
         close = connection.close
 

@@ -1,5 +1,6 @@
 """The service as processes: ready, telemetry, crash, reload, shutdown, exit codes. Real processes, a light exporter."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,13 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from benchmarks.payloads import Generator
-from otlp_receiver import supervisor
+from config.loader import load
+from otlp_receiver import child_handle, supervisor
+from otlp_receiver.child import Assignment
+from otlp_receiver.child_handle import ChildHandle
+from otlp_receiver.telemetry import Health
 from tests.support.postgres import postgres_directory
 from tests.support.waiting import wait_until
 
@@ -169,6 +175,30 @@ def test_a_killed_process_is_replaced(role: str) -> None:
 
         assert f'otlp_receiver_worker_restarts{{role="{role}"}} 1.0' in service.get("metrics", "/metrics")[1]
         assert "ended unasked and is replaced" in service.log
+
+
+def test_pauses_grow_with_each_crash_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that crashes again and again is replaced ever later; one that has lasted a minute, at once."""
+    lasted = iter([0, 0, 0, 61, 0])
+    now, pauses = [0.0], list[float]()
+    child = ChildHandle(Assignment("export", "export", load()), Health())
+
+    async def run_once() -> int:
+        child._was_ready = True
+        seconds = next(lasted, None)
+        child._stopping = seconds is None
+        now[0] += seconds or 0
+        return 1
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(child, "_run_once", run_once)
+    monkeypatch.setattr(child_handle, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(child_handle, "asyncio", SimpleNamespace(sleep=sleep))
+    asyncio.run(child.keep())
+
+    assert pauses == [0.1, 0.2, 0.4, 0.1, 0.2]
 
 
 def test_children_do_not_outlive_their_supervisor() -> None:

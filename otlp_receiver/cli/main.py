@@ -7,7 +7,23 @@ from typing import Final
 
 import typer
 
-from otlp_receiver.cli import configuration, explain, migrate, query, run, send_sample, trace, traces
+from otlp_receiver.cli import (
+    configuration,
+    dead_letters,
+    explain,
+    health,
+    keys,
+    migrate,
+    orgs,
+    prices,
+    projects,
+    query,
+    quotas,
+    run,
+    send_sample,
+    trace,
+    traces,
+)
 
 _HELP: Final = """Receives GenAI traces over OTLP and keeps them as traces and observations in ClickHouse tables.
 
@@ -19,6 +35,7 @@ First steps, in two terminals:
 """
 _RUN: Final = "Run the service"
 _READ: Final = "Read what it stored"
+_MANAGE: Final = "Say who may send what"
 _TRY: Final = "Try it out"
 _INSPECT: Final = "Inspect the configuration"
 
@@ -34,6 +51,13 @@ app: Final = typer.Typer(
 app.command(rich_help_panel=_RUN)(run.run)
 app.command(rich_help_panel=_RUN)(configuration.validate)
 app.command(rich_help_panel=_RUN)(migrate.migrate)
+app.command(rich_help_panel=_RUN)(health.health)
+app.add_typer(dead_letters.app, rich_help_panel=_RUN)
+app.add_typer(orgs.app, rich_help_panel=_MANAGE)
+app.add_typer(projects.app, rich_help_panel=_MANAGE)
+app.add_typer(keys.app, rich_help_panel=_MANAGE)
+app.add_typer(prices.app, rich_help_panel=_MANAGE)
+app.add_typer(quotas.app, rich_help_panel=_MANAGE)
 app.command(rich_help_panel=_TRY)(send_sample.send_sample)
 app.command(rich_help_panel=_TRY)(explain.explain)
 app.command(rich_help_panel=_READ)(traces.traces)

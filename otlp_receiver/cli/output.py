@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NS_PER_SECOND: Final = 10**9
 _PLAIN_WIDTH: Final = 120
+_SHORT_NAME_CHARS: Final = 8
 _LEAST_DOLLARS: Final = 0.0001
 _LINE_BREAKS_AND_TABS: Final = frozenset("\n\t")
 
@@ -61,6 +62,14 @@ def one_line(text: str, most_chars: int = 200) -> str:
     short = text[: most_chars * 2]  # a text may be megabytes long
     line = safe_text(" ".join(short.split()))
     return line if len(line) <= most_chars and len(short) == len(text) else line[: most_chars - 1] + "…"
+
+
+def unique_chars(names: Sequence[str]) -> int:
+    """How many first characters tell these names apart, at least eight: many names begin with the same time."""
+    known = set(names)
+    longest = max(map(len, known), default=0)
+    lengths = range(_SHORT_NAME_CHARS, longest)
+    return next((chars for chars in lengths if len({one[:chars] for one in known}) == len(known)), longest)
 
 
 def widest(heading: str, cells: Iterable[str]) -> int:

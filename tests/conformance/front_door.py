@@ -51,6 +51,10 @@ class ToldBuffer:
             row for each in batches if each.kind == "observations" for row in table_rows(each.records)
         ]
 
+    def check(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+
 
 @dataclass(frozen=True)
 class FrontDoor:

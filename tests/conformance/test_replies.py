@@ -1,7 +1,7 @@
 """The table of replies: every situation over raw HTTP in both encodings, over grpcio, and as the SDK takes it.
 
-Draining is shown with the receivers' life cycles (test_http_server.py, test_grpc_server.py). There are no credentials
-and quotas yet, so nothing is answered 401, 403 or 429.
+Draining is shown with the receivers' life cycles (test_http_server.py, test_grpc_server.py), 401 and 403 with keys
+(test_authentication.py), 429 with quotas (test_quota_replies.py).
 """
 
 import gzip

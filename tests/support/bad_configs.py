@@ -4,6 +4,12 @@ from typing import Final
 
 from tests.support.configs import MINIMAL
 
+_OPEN: Final = (
+    "is reachable from other machines, but says not who may use it: add `auth: {authenticator: api_keys}` with an "
+    "extension api_keys (or static_keys), or `auth: none` to let everyone in"
+)
+_EMBEDDED_STORE: Final = MINIMAL.replace("debug", "chdb")
+
 
 def with_line(line: str) -> str:
     """The smallest configuration with a last line."""
@@ -25,11 +31,11 @@ BAD: Final[dict[str, tuple[str, list[str]]]] = {
         ["my.yaml:2:29: receivers::otlp::protocols::htttp: unknown key (did you mean 'http'?)"],
     ),
     "unknown key, nothing near": (
-        MINIMAL.replace("grpc:,", "grpc: {auth: {}},"),
+        MINIMAL.replace("grpc:,", "grpc: {middlewares: []},"),
         [
             (
-                "my.yaml:2:29: receivers::otlp::protocols::grpc::auth: unknown key "
-                "(valid keys: endpoint, transport, tls, max_recv_msg_size_mib, max_concurrent_streams, keepalive)"
+                "my.yaml:2:29: receivers::otlp::protocols::grpc::middlewares: unknown key "
+                "(valid keys: endpoint, transport, tls, auth, max_recv_msg_size_mib, max_concurrent_streams, keepalive)"
             )
         ],
     ),
@@ -43,13 +49,13 @@ BAD: Final[dict[str, tuple[str, list[str]]]] = {
     "versions of TLS": (
         MINIMAL.replace("grpc:,", "grpc: {tls: {cert_file: a, key_file: b, min_version: 1.3}},").replace(
             "buffers:",
-            "  otlp/b: {protocols: {grpc: {endpoint: ':1', tls: {cert_file: a, key_file: b}}}}\n"
+            "  otlp/b: {protocols: {grpc: {endpoint: 'localhost:1', tls: {cert_file: a, key_file: b}}}}\n"
             "buffers:\n  local/b: {directory: b}",
         )
         + "    traces/b: {receivers: [otlp/b], buffer: local/b, exporters: [debug]}\n",
         [
             (
-                "my.yaml:3:47: receivers::otlp/b::protocols::grpc::tls::min_version: "
+                "my.yaml:3:56: receivers::otlp/b::protocols::grpc::tls::min_version: "
                 "must be the same for every gRPC receiver; another has 1.3"
             )
         ],
@@ -223,7 +229,9 @@ BAD: Final[dict[str, tuple[str, list[str]]]] = {
     ),
     "a DSN, not shown": (
         with_line("metadata: {postgres: 'mysql://root:hunter2@db'}"),
-        ["my.yaml:10:22: metadata::postgres: expected `embedded` or a DSN such as postgresql://user@host/database"],
+        [
+            "my.yaml:10:22: metadata::postgres: expected `embedded`, `none` or a DSN such as postgresql://user@host/database"
+        ],
     ),
     "dangling ids": (
         MINIMAL.replace("{receivers: [otlp]", "{receivers: [otpl], processors: [redaction]")
@@ -308,8 +316,83 @@ BAD: Final[dict[str, tuple[str, list[str]]]] = {
         with_line("extensions:\n  sql_http:"),
         ["my.yaml:11:3: extensions::sql_http: needs a chdb exporter in a pipeline: it serves the embedded store"],
     ),
+    "open to other machines, unsaid": (
+        MINIMAL.replace("grpc:,", "grpc: {endpoint: '0.0.0.0:4317'},"),
+        [f"my.yaml:2:39: receivers::otlp::protocols::grpc::endpoint: {_OPEN}"],
+    ),
+    "SQL open to other machines, unsaid": (
+        _EMBEDDED_STORE + "extensions: {sql_http: {endpoint: '[::]:8123'}}\n",
+        [f"my.yaml:10:35: extensions::sql_http::endpoint: {_OPEN}"],
+    ),
+    "auth left empty beyond loopback": (
+        MINIMAL.replace("grpc:,", "grpc: {endpoint: '0.0.0.0:4317', auth: },"),
+        [f"my.yaml:2:39: receivers::otlp::protocols::grpc::endpoint: {_OPEN}"],
+    ),
+    "authenticator that is not there": (
+        MINIMAL.replace("grpc:,", "grpc: {auth: {authenticator: api_key}},") + "extensions: {api_keys: }\n",
+        [
+            (
+                "my.yaml:2:51: receivers::otlp::protocols::grpc::auth::authenticator: "
+                'references "api_key", which is no '
+                "extension api_keys or static_keys that is started (did you mean 'api_keys'?)"
+            )
+        ],
+    ),
+    "authenticator that is none": (
+        MINIMAL.replace("grpc:,", "grpc: {auth: {authenticator: health_check}},") + "extensions: {health_check: }\n",
+        [
+            (
+                "my.yaml:2:51: receivers::otlp::protocols::grpc::auth::authenticator: "
+                'references "health_check", which is '
+                "no extension api_keys or static_keys that is started"
+            )
+        ],
+    ),
+    "keys in a Postgres without hash key": (
+        with_line("extensions: {api_keys: }\nmetadata: {postgres: 'postgresql://host/db'}"),
+        [
+            (
+                "my.yaml:11:1: metadata::hash_key: is required by api_keys beside a Postgres of your own: set it to 32 "
+                "random characters or more (openssl rand -hex 32), the same for every process and for the command line"
+            )
+        ],
+    ),
+    "keys without a Postgres": (
+        with_line("extensions: {api_keys: }\nmetadata: {postgres: none}"),
+        ["my.yaml:11:22: metadata::postgres: api_keys needs Postgres: set metadata.postgres, or use static_keys"],
+    ),
+    "hash key that can be guessed": (
+        with_line("metadata: {hash_key: secret}"),
+        ["my.yaml:10:22: metadata::hash_key: expected 32 random characters or more, such as openssl rand -hex 32"],
+    ),
+    "no static key": (
+        with_line("extensions: {static_keys: {keys: []}}"),
+        [
+            (
+                "my.yaml:10:27: extensions::static_keys: needs one key at least: "
+                "keys: [{public_key: ..., secret_key: ${env:OTLP_SECRET_KEY}}]"
+            )
+        ],
+    ),
+    "bad static keys": (
+        with_line(
+            "extensions: {static_keys: {keys: ["
+            "{public_key: a, secret_key: short}, {public_key: b}, {public_key: c, secret_key_file: f, scopes: [w]}]}}"
+        ),
+        [
+            (
+                "my.yaml:10:35: extensions::static_keys::keys[0]: secret_key must have 27 characters or more: "
+                "openssl rand -hex 20"
+            ),
+            (
+                "my.yaml:10:71: extensions::static_keys::keys[1]: needs either secret_key, such as "
+                "${env:OTLP_SECRET_KEY}, or secret_key_file"
+            ),
+            "my.yaml:10:133: extensions::static_keys::keys[2]::scopes[0]: must be one of 'ingest' or 'read', got 'w'",
+        ],
+    ),
     "equal endpoints": (
-        MINIMAL.replace("grpc:,", "grpc: {endpoint: '0.0.0.0:8888'},")
+        MINIMAL.replace("grpc:,", "grpc: {endpoint: '0.0.0.0:8888', auth: none},")
         + "extensions: {health_check: {endpoint: 'localhost:4318'}}\n",
         [
             (

@@ -4,6 +4,7 @@ The lock files name no host, so that any registry will do: `npm install --omit-l
 """
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 from tests.support.otlp import Attributes, Event, Export, Link, Resource, Scope, Span, Value
 
 _FOLDER: Final = Path(__file__).parent.parent / "node"
+_LANGFUSE: Final = "langfuse-5.11"
 _INSTALL_SECONDS: Final = 600
 _RUN_SECONDS: Final = 60
 _RECORDED_FLAGS: Final = 0x101
@@ -65,6 +67,19 @@ def send(release: Release, encoding: str, url: str, compression: str) -> Sent:
     assert ended.returncode == 0, ended.stderr
     said = json.loads(ended.stdout)
     return Sent(said["told"], _Reading(release, encoding).export(said))
+
+
+def run_langfuse(variables: dict[str, str]) -> dict[str, Any]:
+    """What `langfuse.js` prints, on the clients of _LANGFUSE, with these variables."""
+    _install(_LANGFUSE)
+    command = [_program("node"), str(_FOLDER / "langfuse.js"), _LANGFUSE]
+    environment = {"PATH": os.environ["PATH"], **variables}
+    ended = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", timeout=_RUN_SECONDS, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    said: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return said
 
 
 def _program(name: str) -> str:

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from config.models import BlockSettings, FileExporterSettings
@@ -32,6 +33,11 @@ class Process:
         self._process = _CONTEXT.Process(target=target, args=(sent, *args), daemon=True)
         self._process.start()
         sent.close()
+
+    @property
+    def seen(self) -> psutil.Process:
+        """What the system knows of it."""
+        return psutil.Process(self._process.pid)
 
     def next(self) -> Any:
         """What it sent next; waits for it."""

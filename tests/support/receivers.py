@@ -12,8 +12,10 @@ import uvloop
 
 from config.models import GrpcServerSettings, HttpServerSettings
 from otlp_receiver.admission import Admission
+from otlp_receiver.authentication import Authenticate, let_everyone_in
 from otlp_receiver.grpc_server import GrpcServer
 from otlp_receiver.http_server import HttpServer
+from otlp_receiver.quotas import Quotas
 from otlp_receiver.service import Service
 from pipelines.ingest import Accepted, Request
 from pipelines.metrics import REQUESTS
@@ -63,10 +65,17 @@ class RememberingIntake:
 
 @asynccontextmanager
 async def http_server(
-    intake: RememberingIntake, *, max_mib: int = 64, admission: Admission | None = None, **settings: Any
+    intake: RememberingIntake,
+    *,
+    max_mib: int = 64,
+    admission: Admission | None = None,
+    authenticate: Authenticate = let_everyone_in,
+    quotas: Quotas | None = None,
+    **settings: Any,
 ) -> AsyncIterator[HttpServer]:
     """A started OTLP/HTTP receiver, on a free port unless told another endpoint, shut down at the end."""
-    service = Service(intake, admission or Admission(256 * MIB), "otlp", "http")
+    admission = admission or Admission(256 * MIB)
+    service = Service(intake, admission, "otlp", "http", authenticate=authenticate, quotas=quotas)
     chosen = {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": max_mib, **settings}
     server = HttpServer(HttpServerSettings.model_validate(chosen), service)
     await server.start()
@@ -79,10 +88,17 @@ async def http_server(
 
 @asynccontextmanager
 async def grpc_server(
-    intake: RememberingIntake, *, max_mib: int = 64, admission: Admission | None = None, **settings: Any
+    intake: RememberingIntake,
+    *,
+    max_mib: int = 64,
+    admission: Admission | None = None,
+    authenticate: Authenticate = let_everyone_in,
+    quotas: Quotas | None = None,
+    **settings: Any,
 ) -> AsyncIterator[GrpcServer]:
     """A started OTLP/gRPC receiver, on a free port unless told another endpoint, shut down at the end."""
-    service = Service(intake, admission or Admission(256 * MIB), "otlp", "grpc")
+    admission = admission or Admission(256 * MIB)
+    service = Service(intake, admission, "otlp", "grpc", authenticate=authenticate, quotas=quotas)
     chosen = {"endpoint": "127.0.0.1:0", "max_recv_msg_size_mib": max_mib, **settings}
     server = GrpcServer(GrpcServerSettings.model_validate(chosen), service)
     await server.start()

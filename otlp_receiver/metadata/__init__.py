@@ -1,0 +1,1 @@
+"""What the metadata store holds, one module per noun: SQL on a connection that is in a transaction."""
