@@ -57,7 +57,7 @@ class KafkaBufferSettings(Settings):
     encoding: Literal["arrow", "json"] = "arrow"
     """arrow: many rows a message, as an Arrow IPC stream; json: a row a message, its key the trace id."""
     compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
-    """Kafka's own compression of record batches."""
+    """Of messages: Arrow ones each by itself, JSON ones many together by Kafka's own."""
     max_message_bytes: Annotated[int, Field(strict=True, ge=65536, le=64 << 20)] = 1_000_000
     """Largest message before compression; a row that alone is larger is shortened, the whole is a dead letter."""
     create_topics: Switch = True

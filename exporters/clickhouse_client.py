@@ -37,8 +37,14 @@ class Refusal(Retryable):
         self.code = code
 
 
-def connect(settings: ClickHouseSettings) -> Client:
-    """A client that connects with the first statement, and again after a failure, to the next host that answers."""
+def connect(settings: ClickHouseSettings, database: str = "", **statement_settings: Any) -> Client:
+    """A client that connects with the first statement, and again after a failure, to the next host that answers.
+
+    Args:
+        settings: where to, and as whom.
+        database: where names without one are looked up; it must exist. Empty for the user's default.
+        statement_settings: what every statement runs with besides; also the driver's own, such as `strings_as_bytes`.
+    """
     logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)  # what it warns of, `sorted_errors` raises
     url = settings.url
     (host, port), *others = url.hosts
@@ -48,13 +54,14 @@ def connect(settings: ClickHouseSettings) -> Client:
         alt_hosts=",".join(f"{_bracketed(name)}:{number}" for name, number in others) or None,
         user=url.user,
         password=url.password,
+        database=database,
         client_name=_CLIENT_NAME,
         compression="lz4",
         connect_timeout=settings.connect_timeout,
         send_receive_timeout=settings.timeout,
         sync_request_timeout=settings.connect_timeout,
         tcp_keepalive=True,
-        settings=_SETTINGS,
+        settings={**_SETTINGS, **statement_settings},
         **_tls(settings.tls, secure=url.secure),
     )
 

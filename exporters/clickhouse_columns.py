@@ -7,12 +7,18 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from clickhouse_driver.columns import service
 from clickhouse_driver.columns.mapcolumn import MapColumn
 from clickhouse_driver.columns.util import get_inner_columns, get_inner_spec
+
+_Counts = npt.NDArray[np.int64]
+_MOST_VALUES: Final = 4_000_000
+"""At some 100 bytes each. Blocks of everyday spans have a third of it; one of tiny attributes would become 1 GiB."""
 
 
 @contextmanager
@@ -36,6 +42,34 @@ def columns(records: pa.RecordBatch) -> list[list[Any]]:
     Maps become dictionaries, so of equal keys the last stays.
     """
     return [_plain(column) for column in records.columns]
+
+
+def leading_rows(records: pa.RecordBatch) -> int:
+    """How many of the rows `columns` takes some 400 MiB for, beside their texts; one at least."""
+    if not records.num_rows:
+        return 0
+    values = np.cumsum(_sums([_values_of_rows(column) for column in records.columns]))
+    return max(1, int(np.searchsorted(values, _MOST_VALUES, side="right")))
+
+
+def _values_of_rows(array: pa.Array) -> _Counts:
+    """How many Python objects each row becomes."""
+    kind = array.type
+    if not len(array):
+        return np.zeros(0, np.int64)
+    if pa.types.is_struct(kind):
+        return _sums([_values_of_rows(field) for field in array.flatten()])
+    if not (pa.types.is_map(kind) or pa.types.is_list(kind)):
+        return np.ones(len(array), np.int64)
+    offsets = array.offsets.to_numpy()
+    parts = (array.keys, array.items) if pa.types.is_map(kind) else (array.values,)
+    inner = _sums([_values_of_rows(_between(part, offsets)) for part in parts])
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(inner)])
+    return _sums([np.ones(len(array), np.int64), np.diff(ends[offsets - offsets[0]])])
+
+
+def _sums(parts: Sequence[_Counts]) -> _Counts:
+    return np.asarray(np.sum(parts, axis=0), np.int64)
 
 
 def _plain(array: pa.Array) -> list[Any]:
@@ -62,9 +96,9 @@ def _listed(array: pa.Array) -> list[Any]:
     return values
 
 
-def _between(children: pa.Array, offsets: Sequence[int]) -> pa.Array:
+def _between(children: pa.Array, offsets: Sequence[int] | npt.NDArray[np.int32]) -> pa.Array:
     """Of all children those that the rows of this slice have."""
-    return children.slice(offsets[0], offsets[-1] - offsets[0])
+    return children.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
 
 
 def _spans(offsets: Sequence[int]) -> list[tuple[int, int]]:

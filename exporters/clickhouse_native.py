@@ -11,7 +11,7 @@ import structlog
 from config.models import ClickHouseExporterSettings
 from exporters import clickhouse_migrations, completion
 from exporters.clickhouse_client import Refusal, connect, sorted_errors
-from exporters.clickhouse_columns import columns, without_collections
+from exporters.clickhouse_columns import columns, leading_rows, without_collections
 from exporters.clickhouse_pressure import Pressure
 from exporters.clickhouse_sql import column_list
 from exporters.partitions import by_partitions
@@ -91,10 +91,11 @@ class ClickHouseExporter:
         self._has_contents = self._find_contents()
 
     def _insert_all(self, table: Table, records: pa.RecordBatch) -> None:
-        """In one INSERT, in more where memory was short."""
+        """In one INSERT; in more where the server's memory was short, or ours would be."""
         start = 0
         while start < records.num_rows:
             part = records.slice(start, self._pressure.most_rows)
+            part = part.slice(0, leading_rows(part))
             self._insert(table, part)
             start += part.num_rows
 

@@ -35,6 +35,7 @@ from pipelines.retry import GaveUp, Interrupted, Retry
 
 _POLL_SECONDS: Final = 0.02  # asking costs some 15 µs
 _REFRESH_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 10.0  # brokers that change places are away for less
 _MOST_REASONS: Final = 10
 _MOST_BLOCK_BYTES: Final = 1 << 30  # Arrow's text columns have 32-bit offsets
 
@@ -86,9 +87,19 @@ class ExportLoop:
         self._give_up_seconds = settings.retry_on_failure.max_elapsed_time
         self._stop = threading.Event()
         self._deadline = 0.0
+        self._left_rows: int | None = None
         self._is_open = False
+        self._oldest_ns: int | None = None
+        self._failure = "the buffer has not answered yet"
+        self._failing_since = -_PATIENCE_SECONDS
         self._thread = threading.Thread(target=self._run, name=f"export {exporter_id}", daemon=True)
         self._log = structlog.get_logger("export").bind(exporter=exporter_id)
+
+    @property
+    def problem(self) -> str:
+        """Why there has been no access to the buffer from the start, or for a while; empty when there is."""
+        is_new = time.monotonic() - self._failing_since < _PATIENCE_SECONDS
+        return f"{self._id} has no access to its buffer: {self._failure}" if self._failure and not is_new else ""
 
     def start(self) -> None:
         """Opens the exporter and starts the thread; a sink that cannot be reached yet is tried again there.
@@ -103,8 +114,9 @@ class ExportLoop:
         self._thread.start()
 
     def shutdown(self, deadline_seconds: float) -> bool:
-        """Exports what is in the buffer until the deadline, finishes the current export, and stops.
+        """Exports what is in the buffer now until the deadline, finishes the current export, and stops.
 
+        What others append meanwhile to a buffer on several machines is left to the exporters there.
         A sink that fails now is not waited for: what is left is safe in the buffer, and exported by the next start.
         May be called again, with another deadline.
 
@@ -146,7 +158,8 @@ class ExportLoop:
             behind = self._retry(self._refresh, "asking the buffer").rows_behind
             now = time.monotonic()
             if self._stop.is_set():
-                return behind > 0 and now < self._deadline
+                self._left_rows = behind if self._left_rows is None else self._left_rows
+                return min(behind, self._left_rows) > 0 and now < self._deadline
             if behind and due is None:
                 due = now + self._block.flush_interval
             if due is not None and (now >= due or behind * 2 >= self._block.max_rows):
@@ -163,6 +176,8 @@ class ExportLoop:
             if isinstance(entry.content, Corrupt):
                 self._bury(entry.content.raw, entry.content.reason, entry.rows, "corrupt")
         position = entries[-1].position
+        if self._left_rows is not None:
+            self._left_rows -= sum(entry.rows for entry in entries)
         self._retry(lambda: self._buffer.commit(self._id, position), "moving the cursor")
 
     def _read(self) -> Sequence[Entry]:
@@ -221,14 +236,27 @@ class ExportLoop:
             raise Interrupted
 
     def _refresh(self) -> Statistics:
-        statistics = self._buffer.statistics(self._id)
-        oldest_ns = statistics.oldest_received_at_ns
+        try:
+            statistics = self._buffer.statistics(self._id)
+        except Exception as error:
+            self._note_failure(str(error) or type(error).__name__)
+            raise
+        self._failure, self._oldest_ns = "", statistics.oldest_received_at_ns
         QUEUE_SIZE.labels(self._id).set(statistics.rows_behind)
         QUEUE_CAPACITY.labels(self._id).set(statistics.capacity_bytes)
         BUFFER_BYTES.labels(self._buffer.name).set(statistics.used_bytes)
-        age_seconds = 0.0 if oldest_ns is None else max(0, time.time_ns() - oldest_ns) / 1e9
-        OLDEST_AGE_SECONDS.labels(self._id).set(age_seconds)
+        self._show_age()
         return statistics
+
+    def _note_failure(self, failure: str) -> None:
+        if not self._failure:
+            self._failing_since = time.monotonic()
+        self._failure = failure
+        self._show_age()  # what was there grows older
+
+    def _show_age(self) -> None:
+        age_seconds = 0.0 if self._oldest_ns is None else max(0, time.time_ns() - self._oldest_ns) / 1e9
+        OLDEST_AGE_SECONDS.labels(self._id).set(age_seconds)
 
     def _try_refresh(self) -> Statistics | None:
         try:

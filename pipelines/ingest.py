@@ -7,6 +7,7 @@ batches grow by themselves.
 import asyncio
 import contextlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from pipelines.metrics import APPEND_SECONDS
 
 # Clients give up after 10 s and send again: an answer must come well before (Collector and SDK exporters' defaults).
 APPEND_TIMEOUT_SECONDS: Final = 5.0
+# What an append has shown about the buffer counts for so long, and what a probe has shown; a bad one not so long.
+_TRUSTED_SECONDS: Final = 5.0
+_DOUBTED_SECONDS: Final = 1.0
 # Bounds the memory of one group commit; a single request may be larger.
 _MOST_GROUP_BYTES: Final = 16 * 2**20
 
@@ -74,6 +78,9 @@ class Appendable(Protocol):
     def append(self, batches: Sequence[Batch]) -> None:
         """Store all batches for good, or raise and store none."""
 
+    def check(self) -> None:
+        """Raise Retryable or Permanent when that would not work now."""
+
 
 Outcome = Accepted | BadRequest
 Transform = Callable[[Sequence[Request]], tuple[list[Batch], list[Outcome]]]
@@ -103,6 +110,7 @@ class Intake:
         self._waiting: OrderedDict[asyncio.Future[Accepted], Request] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
+        self._trusted_until = 0.0
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self.problem = ""
         """Why requests are refused at the moment, empty when they are taken."""
@@ -117,6 +125,24 @@ class Intake:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def probe(self) -> None:
+        """Finds out about `problem` where no request does: nobody sends to a service that is not ready.
+
+        To be called about every second; may block for seconds.
+        """
+        if time.monotonic() < self._trusted_until:
+            return
+        try:
+            self._buffer.check()
+        except Exception as error:  # noqa: BLE001 - whatever it is, an append would meet it too
+            self._note(str(error) or type(error).__name__, _DOUBTED_SECONDS)
+        else:
+            self._note("", _TRUSTED_SECONDS)
+
+    def _note(self, problem: str, trusted_seconds: float) -> None:
+        self.problem = problem
+        self._trusted_until = time.monotonic() + trusted_seconds
 
     async def submit(self, request: Request) -> Accepted:
         """Make a request's spans durable.
@@ -174,7 +200,7 @@ class Intake:
         try:
             return list(self._store(requests))
         except Retryable as error:
-            self.problem = str(error)
+            self._note(str(error), _TRUSTED_SECONDS)
             return [error] * len(requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be answered
             if len(requests) == 1:
@@ -191,7 +217,7 @@ class Intake:
         if batches:
             with APPEND_SECONDS.time():
                 self._buffer.append(batches)
-        self.problem = ""
+            self._note("", _TRUSTED_SECONDS)
         return outcomes
 
 

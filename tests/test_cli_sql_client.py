@@ -14,12 +14,14 @@ from typer.testing import CliRunner
 from otlp_receiver.cli.main import app
 from otlp_receiver.cli.options import sql_url
 from otlp_receiver.cli.output import program
-from otlp_receiver.cli.sql_client import SqlClient, SqlError
+from otlp_receiver.cli.sql_client import HttpSqlClient, SqlError
 from tests.support.service import free_ports
 
 
 @contextmanager
-def _answering(status: int, body: bytes, *, promised_bytes: int | None = None) -> Iterator[tuple[SqlClient, list[str]]]:
+def _answering(
+    status: int, body: bytes, *, promised_bytes: int | None = None
+) -> Iterator[tuple[HttpSqlClient, list[str]]]:
     """A server that gives one answer to everything, and the requests that it saw."""
     seen: list[str] = []
 
@@ -40,7 +42,7 @@ def _answering(status: int, body: bytes, *, promised_bytes: int | None = None) -
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield SqlClient("127.0.0.1", server.server_port), seen
+            yield HttpSqlClient("127.0.0.1", server.server_port), seen
         finally:
             server.shutdown()
             thread.join()
@@ -113,7 +115,8 @@ def test_what_is_no_endpoint(url: str) -> None:
 def test_where_to_ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """--url comes before --config, which comes before the environment, which comes before the embedded default."""
     file = tmp_path / "service.yaml"
-    printed = CliRunner().invoke(app, ["print-config", "--set", "extensions.sql_http.endpoint=0.0.0.0:1234"])
+    settings = "extensions.sql_http={endpoint: '0.0.0.0:1234', auth: none}"
+    printed = CliRunner().invoke(app, ["print-config", "--set", settings])
     file.write_text(printed.stdout)
     assert sql_url("", None) == "http://127.0.0.1:8123"
     monkeypatch.setenv("OTLP_RECEIVER_SQL_URL", "http://127.0.0.1:5678")
@@ -129,7 +132,10 @@ def test_a_configuration_without_sql_has_nothing_to_ask(tmp_path: Path, setting:
     file.write_text(CliRunner().invoke(app, ["print-config", "--set", setting]).stdout)
     done = CliRunner().invoke(app, ["traces", "--config", str(file)])
     assert done.exit_code == 1
-    assert done.stderr == "error: the configuration starts no extension sql_http; say where to ask with --url\n"
+    assert done.stderr == (
+        "error: the configuration starts no extension sql_http and has no clickhouse exporter; "
+        "say with --url where to ask\n"
+    )
 
 
 def test_proxies_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,15 @@
 import codecs
 import json
 import sys
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from otlp_receiver.cli.options import ConfigFiles, SqlUrl, sql_url
+from otlp_receiver.cli.options import ConfigFiles, ExporterId, Key, SqlUrl
 from otlp_receiver.cli.output import console, fail, fitted, one_line, safe_text, widest
-from otlp_receiver.cli.sql_client import SqlClient, SqlError
+from otlp_receiver.cli.sql_client import Answer, SqlError, client_for
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +33,8 @@ def query(
         typer.Option("--format", "-f", metavar="FORMAT", help="A ClickHouse format, such as CSVWithNames or Parquet."),
     ] = "",
     url: SqlUrl = "",
+    key: Key = "",
+    exporter: ExporterId = "",
     config: ConfigFiles = None,
 ) -> None:
     """Ask the running service in ClickHouse SQL, read-only.
@@ -54,8 +56,8 @@ def query(
         raise typer.BadParameter("the query is empty", param_hint="SQL")
     asked = output_format or (_TABLE_FORMAT if sys.stdout.isatty() else "TSVWithNames")
     try:
-        with SqlClient.at(sql_url(url, config)).ask(text, asked) as answer:
-            is_table = not output_format and answer.headers.get("X-ClickHouse-Format") == _TABLE_FORMAT
+        with client_for(url, exporter, config, key).ask(text, asked) as answer:
+            is_table = not output_format and answer.format == _TABLE_FORMAT
             (_print_table if is_table else _print_raw)(answer)
     except SqlError as error:
         fail(str(error))
@@ -63,11 +65,11 @@ def query(
         fail(f"the answer broke off: {error}")
 
 
-def _print_raw(answer: HTTPResponse) -> None:
+def _print_raw(answer: Answer) -> None:
     """The answer as it is; on a terminal without the control characters that stored texts may hold."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     is_terminal = sys.stdout.isatty()
-    while piece := answer.read(_PIECE_BYTES):
+    while piece := answer.stream.read(_PIECE_BYTES):
         if is_terminal:
             sys.stdout.write(safe_text(decode(piece)))
         else:
@@ -75,9 +77,9 @@ def _print_raw(answer: HTTPResponse) -> None:
     sys.stdout.flush()
 
 
-def _print_table(answer: HTTPResponse) -> None:
+def _print_table(answer: Answer) -> None:
     """Every row on one line, or where there are too many columns every value: long texts are cut, not wrapped."""
-    lines = (json.loads(line) for line in answer)
+    lines = (json.loads(line) for line in answer.stream)
     names = [one_line(name, _MOST_CELL_CHARS) for name in next(lines, [])]
     are_numbers = [_is_number(kind) for kind in next(lines, [])]
     rows = [[_cell(value) for value in row] for row in islice(lines, _MOST_TABLE_ROWS)]

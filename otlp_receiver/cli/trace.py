@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from otlp_receiver.cli.options import AsJson, ConfigFiles, ProjectId, SqlUrl, sql_url
+from otlp_receiver.cli.options import AsJson, ConfigFiles, ExporterId, Key, ProjectId, SqlUrl
 from otlp_receiver.cli.output import console, cost_text, count_text, duration_text, fail, one_line, program, time_text
-from otlp_receiver.cli.sql_client import SqlClient, SqlError
+from otlp_receiver.cli.sql_client import SqlClient, SqlError, client_for
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,6 +68,8 @@ def trace(
     project: ProjectId = "",
     as_json: AsJson = False,
     url: SqlUrl = "",
+    key: Key = "",
+    exporter: ExporterId = "",
     config: ConfigFiles = None,
 ) -> None:
     """Show one trace as a tree.
@@ -84,9 +86,9 @@ def trace(
     if not re.fullmatch(r"[0-9a-fA-F]{1,32}", trace_id):
         raise typer.BadParameter(f"expected up to 32 hexadecimal digits, got {trace_id!r}", param_hint="ID")
     try:
-        client = SqlClient.at(sql_url(url, config))
-        key = _find(client, trace_id.lower(), project)
-        (_print_json if as_json else _print_tree)(client, key)
+        client = client_for(url, exporter, config, key)
+        found = _find(client, trace_id.lower(), project)
+        (_print_json if as_json else _print_tree)(client, found)
     except SqlError as error:
         fail(str(error))
 

@@ -1,13 +1,12 @@
 """`traces`: the latest ones, as a table."""
 
 import json
-import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from otlp_receiver.cli.options import AsJson, ConfigFiles, ProjectId, SqlUrl, sql_url
+from otlp_receiver.cli.options import AsJson, ConfigFiles, ExporterId, Key, ProjectId, Since, SqlUrl, since_seconds
 from otlp_receiver.cli.output import (
     console,
     cost_text,
@@ -20,9 +19,10 @@ from otlp_receiver.cli.output import (
     short_time_text,
     time_text,
     tokens_text,
+    unique_chars,
     widest,
 )
-from otlp_receiver.cli.sql_client import SqlClient, SqlError
+from otlp_receiver.cli.sql_client import SqlClient, SqlError, client_for
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +39,6 @@ _NUMBERS: Final = frozenset({"spans", "tokens", "cost", "duration", "err"})
 _RED: Final = frozenset({"name", "err"})
 _CAN_SHRINK: Final = frozenset({"session", "user", "name", "project"})
 _CAN_BE_MISSED: Final = ("session", "user", "project")
-_SHORT_ID_CHARS: Final = 8
 _TRACE_ID_CHARS: Final = 32
 
 _LATEST: Final = """
@@ -70,15 +69,12 @@ ORDER BY start_unix_ns DESC, id
 def traces(
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 20,
-    since: Annotated[
-        str,
-        typer.Option(
-            metavar="DURATION", help="Only those of so long ago, such as [bold]30m[/], [bold]2h[/], [bold]7d[/]."
-        ),
-    ] = "",
+    since: Since = "",
     project: ProjectId = "",
     as_json: AsJson = False,
     url: SqlUrl = "",
+    key: Key = "",
+    exporter: ExporterId = "",
     config: ConfigFiles = None,
 ) -> None:
     """List the latest traces.
@@ -91,9 +87,9 @@ def traces(
       otlp-receiver traces --since 1h --limit 100 --project default
       otlp-receiver traces --json | jq -r 'select(.errors > 0).id'
     """
-    since_seconds = _seconds(since) if since else None
+    window_seconds = since_seconds(since) if since else None
     try:
-        rows = latest(SqlClient.at(sql_url(url, config)), limit, project, since_seconds)
+        rows = latest(client_for(url, exporter, config, key), limit, project, window_seconds)
     except SqlError as error:
         fail(str(error))
     if as_json:
@@ -105,15 +101,15 @@ def traces(
         typer.echo(_nothing(since, project), err=True)
 
 
-def latest(client: SqlClient, limit: int, project: str, since_seconds: float | None) -> list[dict[str, Any]]:
+def latest(client: SqlClient, limit: int, project: str, window_seconds: float | None) -> list[dict[str, Any]]:
     """Summaries of the latest traces, newest first; raises SqlError.
 
     First their ids, from the narrow columns of a window that widens until there are enough; then all else, for these
     ids alone.
     """
     now_ns = time.time_ns()
-    windows = _WINDOWS_SECONDS if since_seconds is None else (since_seconds,)
-    starts_ns = [now_ns - int(seconds * 10**9) for seconds in windows] + [_EVER_NS] * (since_seconds is None)
+    windows = _WINDOWS_SECONDS if window_seconds is None else (window_seconds,)
+    starts_ns = [now_ns - int(seconds * 10**9) for seconds in windows] + [_EVER_NS] * (window_seconds is None)
     found: list[dict[str, Any]] = []
     for since_ns in starts_ns:
         found = client.rows(_LATEST, since_ns=max(since_ns, _EVER_NS), project=project, limit=limit)
@@ -122,18 +118,6 @@ def latest(client: SqlClient, limit: int, project: str, since_seconds: float | N
     wanted = {(row["project_id"], row["trace_id"]) for row in found}
     rows = client.rows(_SUMMARIES, ids=sorted({trace_id for _, trace_id in wanted})) if wanted else []
     return [row for row in rows if (row["project_id"], row["id"]) in wanted]
-
-
-def _seconds(text: str) -> float:
-    from config.values import parse_duration_seconds
-
-    days = re.fullmatch(r"(\d{1,5})d", text)
-    try:
-        return int(days[1]) * 24.0 * _HOUR_SECONDS if days else parse_duration_seconds(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"expected a duration such as 30m, 2h or 7d, got {text!r}", param_hint="--since"
-        ) from None
 
 
 def _nothing(since: str, project: str) -> str:
@@ -150,7 +134,7 @@ def _table(rows: list[dict[str, Any]], width: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    id_chars = _TRACE_ID_CHARS if width >= _FULL_ID_WIDTH else _unique_chars([row["id"] for row in rows])
+    id_chars = _TRACE_ID_CHARS if width >= _FULL_ID_WIDTH else unique_chars([row["id"] for row in rows])
     cells = [_cells(row, id_chars, is_wide=width >= _FULL_TIME_WIDTH) for row in rows]
     columns = _columns(cells, width)
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
@@ -192,10 +176,3 @@ def _cells(row: dict[str, Any], id_chars: int, *, is_wide: bool) -> dict[str, st
         "duration": duration_text(int(row["duration_ns"])),
         "err": count_text(int(row["errors"])) if int(row["errors"]) else "",
     }
-
-
-def _unique_chars(ids: list[str]) -> int:
-    """How many characters tell these ids apart, at least eight: some senders begin all ids with the same time."""
-    known = set(ids)
-    lengths = range(_SHORT_ID_CHARS, _TRACE_ID_CHARS)
-    return next((chars for chars in lengths if len({one[:chars] for one in known}) == len(known)), _TRACE_ID_CHARS)

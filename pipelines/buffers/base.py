@@ -83,6 +83,14 @@ class Buffer(Protocol):
             Permanent: rows are not of the record's schema.
         """
 
+    def check(self) -> None:
+        """Returns if `append` would very likely succeed now; may take seconds. Called by one thread.
+
+        Raises:
+            Retryable: it would not; the message says why.
+            Permanent: it would not, until somebody changes something.
+        """
+
     def keep_cursors(self, cursors: Collection[str]) -> None:
         """Says which cursors there are; others are forgotten, so that they hold nothing back.
 

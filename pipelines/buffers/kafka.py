@@ -16,7 +16,7 @@ from pipelines.buffers.kafka_dead_letters import TopicDeadLetters
 from pipelines.buffers.kafka_messages import Message, encode
 from pipelines.buffers.kafka_producer import Producer
 from pipelines.buffers.kafka_reader import Reader
-from pipelines.buffers.kafka_topics import dead_letters_topic, prepare_topics
+from pipelines.buffers.kafka_topics import TopicWatch, dead_letters_topic, prepare_topics
 from pipelines.errors import Permanent, Retryable
 
 _log = structlog.get_logger("buffer")
@@ -34,6 +34,7 @@ class KafkaBuffer:
         self.name = name
         self._settings = settings
         self._producer = Producer(settings)
+        self._watch = TopicWatch(settings)
         self.dead_letters = TopicDeadLetters(dead_letters_topic(settings), self._producer, settings.max_message_bytes)
         self._readers: dict[str, Reader] = {}
         self._prepare_lock = threading.Lock()
@@ -48,14 +49,20 @@ class KafkaBuffer:
 
     def append(self, batches: Sequence[Batch]) -> None:
         """See `Buffer.append`."""
+        settings = self._settings
         messages: list[tuple[str, Message]] = []
         for batch in batches:
-            made, oversize = encode(batch, self._settings.encoding, self._settings.max_message_bytes)
-            messages += [(self._settings.topic, message) for message in made]
+            made, oversize = encode(batch, settings.encoding, settings.max_message_bytes, settings.compression)
+            messages += [(settings.topic, message) for message in made]
             messages += [message for row in oversize for message in self._buried(row)]
         if messages:
             self._require_prepared()
             self._producer.send(messages)
+
+    def check(self) -> None:
+        """See `Buffer.check`."""
+        self._require_prepared()
+        self._watch.require_writable()
 
     def keep_cursors(self, cursors: Collection[str]) -> None:
         """See `Buffer.keep_cursors`."""
@@ -81,6 +88,7 @@ class KafkaBuffer:
         """See `Buffer.close`."""
         for reader in self._readers.values():
             reader.close()
+        self._watch.close()
         self._producer.close()
 
     def _reader(self, cursor: str) -> Reader:

@@ -2,14 +2,15 @@
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
-from config.kafka import KafkaBufferSettings
+from config.kafka import KafkaBufferSettings, KafkaTlsSettings
 from pipelines.errors import Permanent, Retryable
 
 BOOTSTRAP_SECONDS: Final = 3.0
@@ -19,6 +20,8 @@ _MOST_BACKOFF_MS: Final = 1000  # a broker that is back is used within a second
 # Its debug lines hold the password; what connections suffer from, our own messages say, once and not every second.
 _LOG_LEVELS: Final = {
     "kafka": logging.ERROR,
+    "kafka.cluster": logging.CRITICAL,
+    "kafka.coordinator": logging.CRITICAL,
     "kafka.net.connection": logging.CRITICAL,
     "kafka.net.manager": logging.CRITICAL,
     "kafka.net.transport": logging.CRITICAL,
@@ -43,12 +46,7 @@ def connection(settings: KafkaBufferSettings) -> dict[str, Any]:
         "security_protocol": _protocol(settings),
     }
     if settings.tls is not None:
-        options |= {
-            "ssl_cafile": settings.tls.ca_file,
-            "ssl_certfile": settings.tls.cert_file,
-            "ssl_keyfile": settings.tls.key_file,
-            "ssl_check_hostname": settings.tls.verify_hostname,
-        }
+        options["ssl_context"] = _tls_context(settings.tls)
     if settings.sasl is not None:
         options |= {
             "sasl_mechanism": settings.sasl.mechanism,
@@ -80,16 +78,33 @@ def start(make: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 
 def require_reachable(settings: KafkaBufferSettings) -> None:
-    """Returns if some broker takes connections: a client would look for one much longer.
+    """Returns if some broker takes connections: a client would look for one much longer, and not say what is wrong.
 
     Raises:
         Retryable: none does.
     """
+    refusals: list[str] = []
+    context = _tls_context(settings.tls) if settings.tls else None
     for broker in settings.brokers:
         host, _, port = broker.rpartition(":")
-        with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS):
-            return
-    raise Retryable(f"no Kafka broker takes connections at {', '.join(settings.brokers)}")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS) as connection:
+                if context is not None:
+                    context.wrap_socket(connection, server_hostname=host.strip("[]")).close()
+                return
+        except ssl.SSLError as error:
+            refusals.append(f"{broker}: {error.reason or error} (see `tls` under `buffers`)")
+        except OSError as error:
+            refusals.append(f"{broker}: {error.strerror or error}")
+    raise Retryable(f"no Kafka broker takes connections at {'; '.join(refusals)}")
+
+
+def _tls_context(settings: KafkaTlsSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    context.check_hostname = settings.verify_hostname
+    if settings.cert_file is not None:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    return context
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Dead letters in a Kafka topic: for processes without a disk of their own.
 
 A letter is an Arrow IPC stream, cut into as many messages as it needs, since what nothing could store may be larger
-than any message. All have the letter's name as their key, and thus lie in one partition, in order.
+than any message. All have the letter's name as their key, and thus lie in one partition, in order. Kafka deletes by
+time alone: what became of a letter is said by a later message with the same key and the header `mark`.
 """
 
 import time
@@ -13,9 +14,14 @@ import pyarrow as pa
 from pipelines.batch import Batch
 from pipelines.buffers.kafka_messages import OVERHEAD_BYTES, Message
 from pipelines.buffers.kafka_producer import Producer
+from pipelines.dead_letters import RAW
+
+MARK: Final = "mark"
+"""Header of a message that says what became of a letter: its value is `REPLAYED` or `DELETED`."""
+REPLAYED: Final = "replayed"
+DELETED: Final = "deleted"
 
 _LONGEST_REASON_BYTES: Final = 2048
-_RAW: Final = "raw"
 
 
 class TopicDeadLetters:
@@ -42,11 +48,12 @@ class TopicDeadLetters:
         value = _stream(content) if isinstance(content, Batch) else content
         parts = [value[start : start + self._part_bytes] for start in range(0, max(1, len(value)), self._part_bytes)]
         about = {
-            "kind": content.kind if isinstance(content, Batch) else _RAW,
+            "kind": content.kind if isinstance(content, Batch) else RAW,
             "reason": reason,
             "origin": origin,
             "time_ns": str(time.time_ns()),
             "received_at_ns": str(content.received_at_ns if isinstance(content, Batch) else 0),
+            "rows": str(content.rows if isinstance(content, Batch) else 0),
             "parts": str(len(parts)),
         }
         headers = [(key, text.encode(errors="replace")[:_LONGEST_REASON_BYTES]) for key, text in about.items()]

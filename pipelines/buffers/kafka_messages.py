@@ -8,9 +8,12 @@ A message says in its headers what it is, so `encoding` may be changed while old
 | encoding | `arrow`: an Arrow IPC stream with its schema; `json`: one row as an object of `pipelines.json_records` |
 | rows | number of rows |
 | received_at_ns | as in `Batch` |
+| compression | of an Arrow message, as one frame: `gzip`, `lz4`, `zstd`; absent = none |
+| size_bytes | of a compressed message before that |
 
-Messages carry their schema, so that another version of us, or another program, can read them; Kafka compresses many
-messages together, which makes up for it.
+Messages carry their schema, so that another version of us, or another program, can read them. JSON messages are left
+to Kafka's compression of many together; Arrow ones hold many rows and are compressed here: half the processor time of
+the client's own way, and brokers need not look inside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,10 +33,13 @@ from pipelines.errors import Permanent
 from pipelines.json_records import from_json_records, json_records
 
 Encoding = Literal["arrow", "json"]
+Compression = Literal["none", "gzip", "lz4", "zstd"]
 
 OVERHEAD_BYTES: Final = 4096
 """Room for key, headers and what Kafka adds to a message; also for what does not compress."""
 
+_MOST_MESSAGE_BYTES: Final = 64 << 20
+_CODECS: Final = {"gzip": pa.Codec("gzip", 1), "lz4": pa.Codec("lz4"), "zstd": pa.Codec("zstd", 1)}
 _UNREADABLE: Final = (pa.ArrowException, OSError, ValueError, TypeError, AttributeError, KeyError)
 
 
@@ -59,7 +65,7 @@ class Content:
     Attributes:
         rows: number of rows.
         next_offset: commit it to move past the messages.
-        size_bytes: of the messages' values.
+        size_bytes: of the messages' values, decompressed.
         content: the rows, or what is left of them.
     """
 
@@ -69,8 +75,12 @@ class Content:
     content: Batch | Corrupt
 
 
-def encode(batch: Batch, encoding: Encoding, max_message_bytes: int) -> tuple[list[Message], list[Batch]]:
+def encode(
+    batch: Batch, encoding: Encoding, max_message_bytes: int, compression: Compression = "none"
+) -> tuple[list[Message], list[Batch]]:
     """The messages of a batch, and those of its rows that are too large for one and were shortened.
+
+    Arrow messages are compressed; those of JSON Kafka compresses.
 
     Raises:
         Permanent: the batch does not have its table's schema, or a text is not UTF-8.
@@ -80,21 +90,33 @@ def encode(batch: Batch, encoding: Encoding, max_message_bytes: int) -> tuple[li
     max_bytes = max_message_bytes - OVERHEAD_BYTES
     oversize: list[Batch] = []
     pieces = [piece for piece in split(batch, ENTRY_ROWS, max_bytes) if piece.rows]
-    write = _json_messages if encoding == "json" else _arrow_messages
-    return [message for piece in pieces for message in write(piece, max_bytes, oversize)], oversize
+    if encoding == "json":
+        return [message for piece in pieces for message in _json_messages(piece, max_bytes, oversize)], oversize
+    streams = [each for piece in pieces for each in _arrow_streams(piece, max_bytes, oversize)]
+    return [_arrow_message(part, stream, compression) for part, stream in streams], oversize
 
 
-def _arrow_messages(batch: Batch, max_bytes: int, oversize: list[Batch]) -> Iterator[Message]:
-    value = _stream(batch)
-    if len(value) <= max_bytes:
-        yield Message(value, None, _headers(batch, "arrow"))
+def _arrow_streams(batch: Batch, max_bytes: int, oversize: list[Batch]) -> Iterator[tuple[Batch, pa.Buffer]]:
+    stream = _stream(batch)
+    if stream.size <= max_bytes:
+        yield batch, stream
     elif batch.rows > 1:
         for half in halves(batch):
-            yield from _arrow_messages(half, max_bytes, oversize)
+            yield from _arrow_streams(half, max_bytes, oversize)
     else:
         oversize.append(batch)
-        smaller = shortened(batch, max_bytes, lambda short: len(_stream(short)))
-        yield Message(_stream(smaller), None, _headers(smaller, "arrow"))
+        smaller = shortened(batch, max_bytes, lambda short: _stream(short).size)
+        yield smaller, _stream(smaller)
+
+
+def _arrow_message(batch: Batch, stream: pa.Buffer, compression: Compression) -> Message:
+    headers = _headers(batch, "arrow")
+    if compression != "none":
+        value = _CODECS[compression].compress(stream, asbytes=True)
+        if len(value) < stream.size:
+            about = [("compression", compression.encode()), ("size_bytes", b"%d" % stream.size)]
+            return Message(value, None, headers + about)
+    return Message(stream.to_pybytes(), None, headers)
 
 
 def _json_messages(batch: Batch, max_bytes: int, oversize: list[Batch]) -> Iterator[Message]:
@@ -108,11 +130,11 @@ def _json_messages(batch: Batch, max_bytes: int, oversize: list[Batch]) -> Itera
         yield Message(value, _trace_id(record), headers)
 
 
-def _stream(batch: Batch) -> bytes:
+def _stream(batch: Batch) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.records.schema) as writer:
         writer.write_batch(batch.records)
-    return bytes(sink.getvalue().to_pybytes())
+    return sink.getvalue()
 
 
 def _json(row: Batch) -> bytes:
@@ -164,17 +186,22 @@ def _decode_alike(records: list[Any], encoding: str, kind: str, place: str) -> l
 def _decode_some(records: list[Any], encoding: str, kind: str, place: str) -> list[Content]:
     """One content; if it cannot be read, one for each message, so that a bad one costs no other."""
     try:
-        return [_content(records, _batch(records, encoding, kind))]
+        return [_content(records, _batch(records, encoding, kind), sum(map(_size_bytes, records)))]
     except _UNREADABLE as error:
         if len(records) > 1:
             return [content for record in records for content in _decode_some([record], encoding, kind, place)]
         reason = f"the message at offset {records[0].offset} of {place} cannot be read: {error!r}"
-        return [_content(records, Corrupt(records[0].value or b"", reason))]
+        raw = records[0].value or b""
+        return [_content(records, Corrupt(raw, reason), len(raw))]
 
 
-def _content(records: list[Any], content: Batch | Corrupt) -> Content:
+def _content(records: list[Any], content: Batch | Corrupt, size_bytes: int) -> Content:
     rows = content.rows if isinstance(content, Batch) else 1
-    return Content(rows, records[-1].offset + 1, sum(len(record.value or b"") for record in records), content)
+    return Content(rows, records[-1].offset + 1, size_bytes, content)
+
+
+def _size_bytes(record: Any) -> int:
+    return int(dict(record.headers).get("size_bytes", len(record.value)))
 
 
 def _batch(records: list[Any], encoding: str, kind: str) -> Batch:
@@ -185,11 +212,21 @@ def _batch(records: list[Any], encoding: str, kind: str) -> Batch:
         return Batch(known, from_json_records(rows, SCHEMAS[known]), received_at_ns)
     if encoding != "arrow":
         raise ValueError(f"its encoding is {encoding!r}, known are arrow and json")
-    with pa.ipc.open_stream(records[0].value) as reader:
-        table = reader.read_all().combine_chunks()
-    (batch,) = table.to_batches()
+    with pa.ipc.open_stream(_decompressed(records[0])) as reader:
+        batch = reader.read_next_batch()
     batch.validate(full=True)
     return Batch(known, in_current_schema(batch, SCHEMAS[known]), received_at_ns)
+
+
+def _decompressed(record: Any) -> Any:
+    headers = dict(record.headers)
+    compression = headers.get("compression", b"none").decode()
+    if compression == "none":
+        return record.value
+    size_bytes = int(headers["size_bytes"])
+    if size_bytes > _MOST_MESSAGE_BYTES:
+        raise ValueError(f"its size_bytes is {size_bytes}, possible are {_MOST_MESSAGE_BYTES}")
+    return _CODECS[compression].decompress(record.value, size_bytes)
 
 
 def _kind(name: str) -> Kind:

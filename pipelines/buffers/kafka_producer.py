@@ -84,11 +84,12 @@ def _close(client: Any) -> None:
 
 
 def _options(settings: KafkaBufferSettings) -> dict[str, Any]:
+    compression = settings.compression if settings.encoding == "json" else "none"  # others come compressed
     return {
         **connection(settings),
         "enable_idempotence": True,
         "acks": "all",
-        "compression_type": None if settings.compression == "none" else settings.compression,
+        "compression_type": None if compression == "none" else compression,
         "batch_size": settings.max_message_bytes,
         "max_request_size": max(_REQUEST_BYTES, settings.max_message_bytes),
         "request_timeout_ms": _REQUEST_MS,

@@ -135,8 +135,17 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no ty
         for partition, records in fetched.items():
             self._hold(partition, records)
         if time.monotonic() > self._ends_due and client.assignment():
-            self._ends = client.end_offsets(list(client.assignment()), timeout_ms=_ANSWER_MS)
-            self._ends_due = time.monotonic() + _ENDS_SECONDS
+            self._look_ahead(client)
+
+    def _look_ahead(self, client: Any) -> None:
+        """Where our partitions end, and where those begin that nothing has been read of yet."""
+        ours = client.assignment()
+        self._ends = client.end_offsets(list(ours), timeout_ms=_ANSWER_MS)
+        for partition in ours - self._next.keys():
+            position = client.position(partition, timeout_ms=_ANSWER_MS)
+            if position is not None:
+                self._next[partition] = position
+        self._ends_due = time.monotonic() + _ENDS_SECONDS
 
     def _is_member(self, client: Any) -> bool:
         """False while the group is being joined.
@@ -204,7 +213,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no ty
         return taken
 
     def _unread_messages(self) -> int:
-        """Messages in our partitions beyond what was read; 0 for those nothing has been read of yet."""
+        """Messages in our partitions beyond what was read."""
         return sum(max(0, self._end(partition) - offset) for partition, offset in self._next.items())
 
     def _end(self, partition: TopicPartition) -> int:

@@ -42,6 +42,53 @@ def prepare_topics(settings: KafkaBufferSettings) -> None:
                 raise Permanent(f"Kafka topic {topic} cannot be used: {'; '.join(problems)}")
 
 
+class TopicWatch:
+    """Asks whether records are taken; one caller at a time."""
+
+    def __init__(self, settings: KafkaBufferSettings) -> None:
+        self._settings = settings
+        self._admin: Any = None
+
+    def require_writable(self) -> None:
+        """Returns if every partition has a leader and enough in-sync replicas, as far as the brokers know.
+
+        Raises:
+            Permanent: the brokers refuse us.
+            Retryable: records are not taken now; the message says why.
+        """
+        topic = self._settings.topic
+        try:
+            described = self._described()
+        except (Permanent, Retryable):
+            self.close()
+            raise
+        if described is None:
+            raise Retryable(f"topic {topic} does not exist any more")
+        short = [
+            each["partition_index"]
+            for each in described["partitions"]
+            if each["leader_id"] < 0 or len(each["isr_nodes"]) < self._settings.min_insync_replicas
+        ]
+        if short:
+            raise Retryable(
+                f"{len(short)} of {len(described['partitions'])} partitions of Kafka topic {topic} have no leader or "
+                f"fewer than {self._settings.min_insync_replicas} in-sync replicas (min_insync_replicas)"
+            )
+
+    def close(self) -> None:
+        """May be called twice."""
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            admin.close()
+
+    def _described(self) -> dict[str, Any] | None:
+        if self._admin is None:
+            require_reachable(self._settings)
+        with named_errors(self._settings, "asking for topics"):
+            self._admin = self._admin or _admin(self._settings)
+            return _describe(self._admin, self._settings.topic)
+
+
 def _admin(settings: KafkaBufferSettings) -> Any:
     return start(KafkaAdminClient, {**connection(settings), "request_timeout_ms": _REQUEST_MS})
 

@@ -30,6 +30,7 @@ from pipelines.buffers.sqlite_file import (
     log_bytes,
     named_errors,
     open_shared,
+    room_bytes,
     shorten_log,
     shrink,
     transaction,
@@ -124,6 +125,11 @@ class LocalBuffer:
                 position += payload.rows
                 writer.execute(_INSERT, _values(position, payload))
 
+    def check(self) -> None:
+        """See `Buffer.check`."""
+        with self._reading() as reader:
+            self._require_room(reader, min(_ENTRY_BYTES, self._capacity_bytes // 16))
+
     def keep_cursors(self, cursors: Collection[str]) -> None:
         """See `Buffer.keep_cursors`."""
         with self._write_lock, named_errors(self._path):
@@ -184,7 +190,8 @@ class LocalBuffer:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._write_lock, named_errors(self._path):
             writer = self._connection(_WRITER)
-            shorten_log(writer, self._path, self._log_bytes)
+            # What is in the log takes as much again when it is copied to the file.
+            shorten_log(writer, self._path, min(self._log_bytes, max(0, room_bytes(self._path))))
             with transaction(writer):
                 yield writer
 
@@ -224,6 +231,18 @@ class LocalBuffer:
             raise BufferFull(
                 f"buffer {self.name} is full: {used_bytes} of {self._capacity_bytes} bytes in {self._path} are used, "
                 f"{size_bytes} more are needed; wait for the exporters to catch up or raise `max_size_mib`"
+            )
+        self._require_disk(writer, size_bytes)
+
+    def _require_disk(self, writer: sqlite3.Connection, size_bytes: int) -> None:
+        """Room for these rows and for moving them on: a disk that the buffer has filled to the brim would stay full."""
+        reusable_bytes = _number(writer, "PRAGMA freelist_count") * PAGE_BYTES
+        needed_bytes = log_bytes(self._path) + size_bytes + max(0, size_bytes - reusable_bytes)
+        left_bytes = room_bytes(self._path)
+        if needed_bytes > left_bytes:
+            raise BufferFull(
+                f"buffer file {self._path}: the disk is full; free space on it or wait for the exporters to catch up: "
+                f"{left_bytes} bytes are left beside a reserve, {needed_bytes} are needed"
             )
 
     def _trim_in_steps(self) -> None:

@@ -23,6 +23,8 @@ PAGE_BYTES: Final = 16384  # measured: fastest from one small row a commit to me
 LOCK_TIMEOUT_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.0005
 _SHORTEN_SECONDS: Final = 0.05  # our own readers take some milliseconds; a stranger's must not hold up appends
+_RESERVE_BYTES: Final = 4 << 20
+_RESERVE_SHARE: Final = 16  # of small disks
 _VERSION: Final = 1
 _SETTINGS: Final = f"""
 PRAGMA page_size = {PAGE_BYTES};
@@ -157,6 +159,12 @@ def log_bytes(path: Path) -> int:
         return Path(f"{path}-wal").stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def room_bytes(path: Path) -> int:
+    """What the disk has left, less a reserve: who moves on what is stored needs some space before any is given back."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize - min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
 
 
 def shorten_log(connection: sqlite3.Connection, path: Path, max_bytes: int) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config.models import LocalBufferSettings
 from pipelines.batch import Batch
-from pipelines.buffers import Entry, LocalBuffer
+from pipelines.buffers import Buffer, Entry, LocalBuffer
 
 ALL = (1 << 40, 1 << 50)
 """More rows and bytes than there are."""
@@ -31,7 +31,7 @@ def batches(entries: list[Entry]) -> list[Batch]:
     return [entry.content for entry in entries if isinstance(entry.content, Batch)]
 
 
-def moved(buffer: LocalBuffer, cursor: str) -> list[Batch]:
+def moved(buffer: Buffer, cursor: str) -> list[Batch]:
     """What the buffer holds for a cursor, which moves past it."""
     entries = buffer.read(cursor, *ALL)
     if entries:

@@ -12,7 +12,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,6 +27,7 @@ from clickhouse_cityhash.cityhash import CityHash128
 from tests.support.certificates import Issued
 from tests.support.processes import Process
 from tests.support.service import free_ports
+from tests.support.waiting import wait_until
 
 _REVISION: Final = 54447
 _HELLO, _DATA, _EXCEPTION, _PONG, _END = 0, 1, 2, 4, 5
@@ -48,6 +49,7 @@ class Faults:
         poison: an insert that holds this text is refused with code 131.
         slow_seconds: how long each takes.
         dropped: how many of the next are stored, and their answers lost with the connection.
+        withheld: share of the inserts that are stored and never answered; `Front.withheld` counts them.
     """
 
     share: float = 0.0
@@ -55,6 +57,7 @@ class Faults:
     poison: str = ""
     slow_seconds: float = 0.0
     dropped: int = 0
+    withheld: float = 0.0
 
 
 # --- for tests ---
@@ -68,6 +71,7 @@ class Front:
         self._files = (str(certificate.certificate), str(certificate.key)) if certificate else None
         self._directory = directory
         self._faults = directory / "faults.json"
+        self._withheld = directory / "withheld"
         self._process: Process | None = None
 
     @property
@@ -90,6 +94,15 @@ class Front:
         temporary = self._faults.with_suffix(".part")
         temporary.write_bytes(orjson.dumps(Faults(**faults)))
         temporary.rename(self._faults)
+
+    def withheld(self) -> int:
+        """How many inserts were stored and are not answered, since the start of the first server."""
+        return self._withheld.stat().st_size if self._withheld.exists() else 0
+
+    def wait_for_withheld(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Until there is one more, or there will be none."""
+        before = self.withheld()
+        wait_until(lambda: self.withheld() > before or unless(), 60)
 
 
 @contextmanager
@@ -139,6 +152,7 @@ class Engine:
         self._path = str(directory / "store")
         self._first = self.connect()
         self._faults_file = directory / "faults.json"
+        self._withheld_file = directory / "withheld"
         self._chance = random.Random(7)
         self._dropped = 0
         self._lock = threading.Lock()
@@ -170,6 +184,15 @@ class Engine:
             self._dropped += 1
             return self._dropped <= self.faults().dropped
 
+    def withholds(self) -> bool:
+        """Whether the answer to this insert never comes; a byte in a file counts it."""
+        with self._lock:
+            if self._chance.random() >= self.faults().withheld:
+                return False
+            with self._withheld_file.open("ab") as file:
+                file.write(b".")
+            return True
+
 
 class _Session:
     """One connection."""
@@ -192,8 +215,15 @@ class _Session:
         self._text()
         for _ in ("major", "minor", "revision"):
             self._varint()
-        for _ in ("database", "user", "password"):
+        database = self._text()
+        for _ in ("user", "password"):
             self._text()
+        try:
+            if database:
+                self._connection.query(f"USE {database}")
+        except RuntimeError as error:
+            self._refuse(str(error))
+            return
         version = (_HELLO, "ClickHouse", 26, 9, _REVISION, "UTC", "front", 0)
         self._out.write(b"".join(_encoded(part) for part in version))
 
@@ -243,7 +273,10 @@ class _Session:
                 self._connection.query(f"SET {name} = '{value}'")
 
     def _select(self, query: str) -> None:
-        if not re.match(r"\s*(SELECT|SHOW|DESCRIBE|WITH)", query):
+        if re.match(r"\s*(SHOW|DESCRIBE|EXISTS|EXPLAIN)", query):  # the engine does not stream these
+            self._send_block(self._connection.query(query, "Native").bytes())
+            return
+        if not re.match(r"\s*(SELECT|WITH)", query):
             self._connection.query(query)
             return
         for block in self._connection.send_query(query, "Native"):
@@ -264,6 +297,8 @@ class _Session:
             self._connection.query(f"INSERT INTO {table} ({names}) SELECT {names} FROM file('{file.name}', 'Native')")
         if self._engine.drops():
             raise ConnectionResetError
+        if self._engine.withholds():
+            self._read(1)  # until the client goes
 
     def _header(self, table: str, names: list[str]) -> bytes:
         lines = self._connection.query(f"DESCRIBE TABLE {table}", "JSONEachRow").bytes().splitlines()
