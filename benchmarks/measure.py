@@ -85,6 +85,12 @@ def cpu_seconds() -> Iterator[list[float]]:
     spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
+def children_cpu_seconds() -> float:
+    """Processor seconds of all processes that this one has started and that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
 def percentile(values: list[float], share: float) -> float:
     """The value that `share` of the sorted values do not exceed."""
     ordered = sorted(values)

@@ -45,6 +45,12 @@ class Service:
                     found.append(child)
         return found
 
+    def metric(self, name: str) -> int:
+        """Sum of a metric over its labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/metrics", timeout=30) as reply:
+            lines = reply.read().decode().splitlines()
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name}{{")))
+
     def wait_for_rows(self, rows: int, timeout_seconds: float = 300) -> None:
         """Return when that many observations can be queried."""
         until = time.monotonic() + timeout_seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from exporters.clickhouse_columns import columns, without_collections
+from exporters.clickhouse_columns import columns, leading_rows, without_collections
 from exporters.clickhouse_native import ClickHouseExporter
 from exporters.clickhouse_sql import VIEWS
 from pipelines.batch import Batch
@@ -206,6 +206,17 @@ def test_columns_are_what_arrow_holds() -> None:
     assert sent["tool_calls"] == [[(f"call-{n}", "weather", '{"city":"Paris"}')] for n in (3, 4)]
     assert sent["events"] == [[(START_NS + n * 1_000_000 + 5, "chunk", {"n": "1"})] for n in (3, 4)]
     assert sent["completion_start_time"] == [START_NS + 3_001_000, None]
+
+
+def test_dense_rows_are_taken_in_portions() -> None:
+    """Everyday rows are taken all at once, rows of very many values some at a time, and a row alone is always taken."""
+    tags = ["t"] * 1_000_000
+    dense = from_rows("observations", [{"tags": tags, "metadata": {"a": "b"}} for _ in range(6)]).records
+    huge = from_rows("observations", [{"tags": tags * 5}]).records
+
+    assert leading_rows(observations(500).records) == 500
+    assert (leading_rows(dense), leading_rows(dense.slice(3)), leading_rows(dense.slice(4))) == (3, 3, 2)
+    assert (leading_rows(huge), leading_rows(huge.slice(1))) == (1, 0)
 
 
 def _refuse_without_collections() -> None:

@@ -5,7 +5,6 @@ come after a random number of acknowledged spans, not after a time, so a slow ma
 """
 
 import random
-import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.load import Load, Role, check, ids_of, kill_after, new_spans, senders
 from tests.support.otlp import export, to_protobuf
+from tests.support.reporting import Report
 from tests.support.senders import post
 from tests.support.service import Service, service
 from tests.support.waiting import wait_until
@@ -34,9 +34,7 @@ def fresh() -> Iterator[Service]:
         pytest.param(90, 300_000, 2, id="90 kills, two workers", marks=pytest.mark.nightly),
     ],
 )
-def test_kill_at_random_moments(
-    fresh: Service, capsys: pytest.CaptureFixture[str], kills: int, acknowledged: int, workers: int
-) -> None:
+def test_kill_at_random_moments(fresh: Service, report: Report, kills: int, acknowledged: int, workers: int) -> None:
     """Every acknowledged span is stored, none is visible twice, and nothing is stored that was not sent."""
     fresh.config["service"]["workers"] = workers
     fresh.start()
@@ -54,8 +52,7 @@ def test_kill_at_random_moments(
     _wait_for_everything(fresh, load)
     figures = check(fresh, load)
     assert fresh.value("SELECT count() AS n FROM traces") == fresh.value("SELECT uniq(trace_id) AS n FROM observations")
-    with capsys.disabled():
-        sys.stdout.write(f"\ncrash test: {kills} kills, {figures}\n")
+    report(f"crash test: {kills} kills, {figures}")
     assert fresh.stop() == 0, fresh.log()
     assert len(load.acknowledged) > 20_000
 

@@ -20,6 +20,7 @@ from pipelines.export import ExportLoop
 from tests.support.buffers import local_buffer, sql
 from tests.support.processes import append_forever, export_forever, running
 from tests.support.records import ids, observations, scores, traces
+from tests.support.reporting import Report
 from tests.support.sinks import Sink, accept, always, failing_at_random, refusing
 from tests.support.waiting import wait_until
 
@@ -401,7 +402,7 @@ class TestPace:
         assert rows_behind(buffer) == 105
 
 
-def test_kill_9_of_writer_and_exporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kill_9_of_writer_and_exporter(tmp_path: Path, report: Report) -> None:
     """Both halves are killed at random moments: every acknowledged row is in the file, none twice."""
     directory, path = tmp_path / "buffer", tmp_path / "out" / "records.jsonl"
     acknowledged: list[int] = []
@@ -422,9 +423,7 @@ def test_kill_9_of_writer_and_exporter(tmp_path: Path, capsys: pytest.CaptureFix
     buffer.close()
 
     stored = [orjson.loads(line)["id"] for line in path.read_bytes().splitlines()]
-    with capsys.disabled():
-        # Figures are asked for beside the verdict, whatever the test runner captures.
-        print(f"\n{2 * KILLS} kills: {len(acknowledged)} rows acknowledged, {len(stored)} stored")  # noqa: T201 - see above
+    report(f"file exporter: {2 * KILLS} kills, {len(acknowledged)} rows acknowledged, {len(stored)} stored")
     assert len(stored) == len(set(stored))
     assert {name(number) for number in acknowledged} <= set(stored)
     assert len(acknowledged) > 100 * KILLS

@@ -31,6 +31,10 @@ class _Buffer:
             raise self.error
         self.appends.append(list(batches))
 
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
 
 def _transform(requests: Sequence[Request]) -> tuple[list[Batch], list[Outcome]]:
     if any(request.body == b"crash" for request in requests):
@@ -197,6 +201,36 @@ def test_a_full_buffer_is_told_and_forgotten() -> None:
             await intake.submit(_request())
 
             assert intake.problem == ""
+
+    asyncio.run(scenario())
+
+
+def test_a_probe_finds_out_between_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without requests a buffer that fails becomes the intake's problem, and one that works again ends it."""
+    monkeypatch.setattr(ingest, "_TRUSTED_SECONDS", 0.0)
+    monkeypatch.setattr(ingest, "_DOUBTED_SECONDS", 0.0)
+    buffer = _Buffer()
+    intake = Intake(_transform, [], buffer)
+    buffer.error = Retryable("no broker")
+    intake.probe()
+    assert intake.problem == "no broker"
+    buffer.error = None
+    intake.probe()
+    assert intake.problem == ""
+
+
+def test_a_probe_believes_what_an_append_has_just_shown() -> None:
+    """A buffer that refuses appends for another reason than a probe sees does not become ready between them."""
+
+    async def scenario() -> None:
+        buffer = _Buffer()
+        buffer.error = Retryable("the disk is full")
+        async with _running(buffer) as intake:
+            with pytest.raises(Retryable):
+                await intake.submit(_request())
+            buffer.error = None
+            intake.probe()
+            assert intake.problem == "the disk is full"
 
     asyncio.run(scenario())
 

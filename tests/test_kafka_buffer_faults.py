@@ -1,6 +1,5 @@
 """The Kafka buffer when things fail: brokers killed, exporters killed, wrong credentials."""
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tests.support.buffers import ALL
 from tests.support.kafka import LEAVES_SOCKETS, Broker, broker, kafka_buffer, kafka_settings
 from tests.support.processes import running
 from tests.support.records import ids, observations
+from tests.support.reporting import Report
 from tests.support.waiting import wait_until
 
 pytestmark = LEAVES_SOCKETS
@@ -33,7 +33,7 @@ def own() -> Iterator[Broker]:
         yield made
 
 
-def test_a_broker_that_dies_and_comes_back(own: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broker_that_dies_and_comes_back(own: Broker, report: Report) -> None:
     """Appends are refused in time while it is down and succeed once it is back; whatever was acknowledged is read."""
     acknowledged: list[str] = []
     refusals: list[float] = []
@@ -66,8 +66,7 @@ def test_a_broker_that_dies_and_comes_back(own: Broker, capsys: pytest.CaptureFi
 
         wait_until(has_all, 60)
     figures = f"{len(acknowledged)} rows acknowledged, {len(refusals)} refusals of {max(refusals):.1f} s at most"
-    with capsys.disabled():
-        sys.stdout.write(f"\nbroker killed: {figures}\n")
+    report(f"Kafka buffer, broker killed: {figures}")
     assert max(refusals) < APPEND_TIMEOUT_SECONDS + 1
 
 

@@ -4,7 +4,6 @@ Kills come after a random number of acknowledged spans, not after a time, so a s
 """
 
 import random
-import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +12,7 @@ import pytest
 from tests.support.kafka import Broker, broker, kafka_settings
 from tests.support.load import Load, Role, check, ids_of, kill_after, new_spans, senders
 from tests.support.otlp import export, to_protobuf
+from tests.support.reporting import Report
 from tests.support.senders import post
 from tests.support.service import Service, service
 from tests.support.waiting import wait_until
@@ -53,7 +53,7 @@ def _settle(made: Service, load: Load) -> None:
     assert made.value("SELECT count() = uniq(id) AS each_once FROM traces")
 
 
-def test_kill_at_random_moments(fresh: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kill_at_random_moments(fresh: Service, report: Report) -> None:
     """Every acknowledged span is stored, none is visible twice, and nothing is stored that was not sent."""
     fresh.start()
     chance = random.Random(5)
@@ -65,12 +65,11 @@ def test_kill_at_random_moments(fresh: Service, capsys: pytest.CaptureFixture[st
         load.wait_for_acknowledged(_SPANS)
     _settle(fresh, load)
     figures = check(fresh, load)
-    with capsys.disabled():
-        sys.stdout.write(f"\nKafka crash test: {len(_VICTIMS)} kills, {figures}\n")
+    report(f"Kafka crash test: {len(_VICTIMS)} kills, {figures}")
     assert fresh.stop() == 0, fresh.log()
 
 
-def test_broker_killed_under_load(fresh: Service, own: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broker_killed_under_load(fresh: Service, own: Broker, report: Report) -> None:
     """Without Kafka senders are told to come again (503); when it is back all goes on by itself, nothing is lost."""
     fresh.start()
     load = Load()
@@ -86,7 +85,6 @@ def test_broker_killed_under_load(fresh: Service, own: Broker, capsys: pytest.Ca
         load.wait_for_acknowledged(3_000)
     _settle(fresh, load)
     figures = check(fresh, load)
-    with capsys.disabled():
-        sys.stdout.write(f"\nKafka broker killed: {figures}\n")
+    report(f"Kafka broker killed: {figures}")
     assert refused.status_code == 503
     assert fresh.stop() == 0, fresh.log()

@@ -247,6 +247,16 @@ class TestSpace:
         assert (half.rows_behind, half.oldest_received_at_ns) == (4, 22)
         assert full.used_bytes > empty.used_bytes
 
+    def test_a_full_buffer_says_so_to_who_only_asks(self, opened: Opened) -> None:
+        """The readiness of an ingest process that gets no requests rests on it."""
+        buffer = opened("a", max_size_mib=2)
+        buffer.check()
+        times_until_full(lambda: buffer.append([observations(50), traces(1)]))
+        with pytest.raises(BufferFull):
+            buffer.check()
+        moved(buffer, "a")
+        buffer.check()
+
     def test_full_buffer_takes_nothing_until_exporters_catch_up(self, opened: Opened) -> None:
         """BufferFull stores nothing of the append, names place and cure, and ends when the cursor moves."""
         buffer = opened("a", max_size_mib=2)

@@ -20,6 +20,7 @@ from pipelines.errors import Permanent, Retryable
 from tests.support.buffers import ALL, batches, file_of, local_buffer, moved, sql
 from tests.support.processes import append_forever, running
 from tests.support.records import ids, observations
+from tests.support.reporting import Report
 
 KILLS: Final = 12
 MIB: Final = 1 << 20
@@ -42,9 +43,7 @@ def copied_unclosed(source: Path, target: Path) -> Path:
 class TestKill:
     """Acknowledged is stored."""
 
-    def test_kill_9_of_a_writer_loses_nothing_acknowledged(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_kill_9_of_a_writer_loses_nothing_acknowledged(self, tmp_path: Path, report: Report) -> None:
         """After each of many kills at random moments every acknowledged row is there, once, and unharmed."""
         reader = local_buffer(tmp_path, "a")
         acknowledged: list[int] = []
@@ -57,9 +56,7 @@ class TestKill:
             seen += ids(moved(reader, "a"))
         reader.close()
 
-        with capsys.disabled():
-            # Figures are asked for beside the verdict, whatever the test runner captures.
-            print(f"\n{KILLS} kills: {len(acknowledged)} rows acknowledged, {len(seen)} read back")  # noqa: T201 - see above
+        report(f"local buffer: {KILLS} kills, {len(acknowledged)} rows acknowledged, {len(seen)} read back")
         assert len(seen) == len(set(seen))
         assert {name(number) for number in acknowledged} <= set(seen)
         assert len(acknowledged) > 100 * KILLS

@@ -5,7 +5,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from functools import partial
 from typing import Final
 
 import grpc
@@ -28,6 +29,7 @@ from tests.support.hostile import (
 from tests.support.http2 import headers_frame, message_start, preface
 from tests.support.memory import Memory
 from tests.support.otlp import export, span, to_protobuf
+from tests.support.reporting import Report
 from tests.support.senders import TRACES, grpc_calls
 from tests.support.senders import post as post_honestly
 from tests.support.service import Service, service
@@ -45,6 +47,8 @@ RETRIED: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 """What clients send again; CANCELLED is gRPC's own answer when thousands of calls wait to be begun with."""
 SECONDS: Final = 120
 BODY: Final = to_protobuf(export(span()))
+
+Bounded = Callable[[str], AbstractContextManager[Counter[str]]]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +77,15 @@ def _is_taken(honest: Callable[..., bytes]) -> bool:
         return False
 
 
+@pytest.fixture
+def bounded(attacked: Service, report: Report) -> Bounded:
+    """Holds the bound around an attack that is told what it is."""
+    return partial(_bounded, attacked, report)
+
+
 @contextmanager
-def bounded(running: Service, what: str) -> Iterator[Counter[str]]:
-    """Holds the bound around an attack, and that the service is well again after it; prints the figures."""
+def _bounded(running: Service, report: Report, what: str) -> Iterator[Counter[str]]:
+    """Holds the bound, and that the service is well again after it; reports the figures."""
     process = running.child("ingest")
     assert process is not None
     memory, answers, began = Memory(process), Counter[str](), time.monotonic()
@@ -84,8 +94,8 @@ def bounded(running: Service, what: str) -> Iterator[Counter[str]]:
     answer_honest_requests(running)
     peak_bytes = memory.peak_bytes()
     wait_until(lambda: memory.now_bytes() < memory.before_bytes + BACK_BYTES, 30)
-    print(  # noqa: T201 - the figures that the bound is judged by
-        f"\n{what}: {sum(answers.values())} sent in {seconds:.1f} s, answers {dict(answers)}; RSS in MiB: "
+    report(
+        f"{what}: {sum(answers.values())} sent in {seconds:.1f} s, answers {dict(answers)}; RSS in MiB: "
         f"{memory.before_bytes // MIB} before, {peak_bytes // MIB} at the peak of {BOUND_BYTES // MIB} allowed, "
         f"{memory.now_bytes() // MIB} after"
     )
@@ -101,10 +111,10 @@ def attack(*calls: Awaitable[str]) -> Counter[str]:
 # --- much at once ----------------------------------------------------------------------------------------------------
 
 
-def test_large_http_requests(attacked: Service) -> None:
+def test_large_http_requests(attacked: Service, bounded: Bounded) -> None:
     """Of 200 requests of 64 MiB, chunked or not, some are taken; the others are told to come back."""
     port = attacked.ports["http"]
-    with bounded(attacked, "200 HTTP requests of 64 MiB") as answers:
+    with bounded("200 HTTP requests of 64 MiB") as answers:
         heads = [head(64 * MIB), head(None)] * 100
         answers.update(attack(*(post(port, large_span(64), each) for each in heads)))
 
@@ -112,20 +122,20 @@ def test_large_http_requests(attacked: Service) -> None:
     assert answers["200"] >= 1
 
 
-def test_large_grpc_messages(attacked: Service) -> None:
+def test_large_grpc_messages(attacked: Service, bounded: Bounded) -> None:
     """Of 200 messages of 64 MiB some are taken; the others are told to come back, however far they have come."""
     port = attacked.ports["grpc"]
-    with bounded(attacked, "200 gRPC messages of 64 MiB") as answers:
+    with bounded("200 gRPC messages of 64 MiB") as answers:
         answers.update(attack(*(call(port, large_span(64), 64 * MIB) for _ in range(200))))
 
     assert set(answers) <= {"grpc 0", "grpc 14"}
     assert answers["grpc 0"] >= 1
 
 
-def test_http_bombs(attacked: Service) -> None:
+def test_http_bombs(attacked: Service, bounded: Bounded) -> None:
     """90 bodies of 1 MiB that become 1 GiB are too large, or come when others have the room."""
     port = attacked.ports["http"]
-    with bounded(attacked, "90 HTTP bombs") as answers:
+    with bounded("90 HTTP bombs") as answers:
         requests = [
             post(port, [bomb(coding)], head(len(bomb(coding)), coding=coding))
             for coding in ("gzip", "deflate", "zstd") * 30
@@ -136,10 +146,10 @@ def test_http_bombs(attacked: Service) -> None:
     assert answers["413"] >= 1
 
 
-def test_grpc_bombs(attacked: Service) -> None:
+def test_grpc_bombs(attacked: Service, bounded: Bounded) -> None:
     """The same over gRPC, which has no zstd."""
     port = attacked.ports["grpc"]
-    with bounded(attacked, "60 gRPC bombs") as answers:
+    with bounded("60 gRPC bombs") as answers:
         calls = [call(port, [bomb(coding)], len(bomb(coding)), coding) for coding in ("gzip", "deflate") * 30]
         answers.update(attack(*calls))
 
@@ -152,11 +162,11 @@ def test_grpc_bombs(attacked: Service) -> None:
     [(b"\x0a\x00", False), (b"{},", True), pytest.param(b"[],", True, marks=pytest.mark.nightly)],
     ids=["empty messages", "empty objects", "empty arrays"],
 )
-def test_dense_bodies(attacked: Service, part: bytes, json: bool) -> None:  # noqa: FBT001 - a parameter
+def test_dense_bodies(attacked: Service, bounded: Bounded, part: bytes, json: bool) -> None:  # noqa: FBT001 - a parameter
     """Bodies of nothing but tiny parts, many times their size when parsed, are refused for good."""
     body = (b'{"resourceSpans":[', *dense(part, 60), b"{}]}") if json else dense(part, 60)
     size_bytes = sum(map(len, body))
-    with bounded(attacked, f"4 bodies of 60 MiB of {part!r}") as answers:
+    with bounded(f"4 bodies of 60 MiB of {part!r}") as answers:
         port = attacked.ports["http"]
         answers.update(attack(*(post(port, body, head(size_bytes, json=json)) for _ in range(4))))
 
@@ -164,34 +174,34 @@ def test_dense_bodies(attacked: Service, part: bytes, json: bool) -> None:  # no
     assert answers["400"] >= 1
 
 
-def test_dense_attribute(attacked: Service) -> None:
+def test_dense_attribute(attacked: Service, bounded: Bounded) -> None:
     """JSON of nothing but tiny values inside one attribute is kept as the text that it is."""
     text = b"[" + b"{}," * (10 * MIB) + b"{}]"
     value = field(9, field(1, b"gen_ai.input.messages") + field(2, field(1, text)))
     body = field(1, field(2, field(2, field(1, b"t" * 16) + field(2, b"s" * 8) + value)))
-    with bounded(attacked, "3 attributes of 30 MiB of empty objects") as answers:
+    with bounded("3 attributes of 30 MiB of empty objects") as answers:
         answers.update(attack(*(post(attacked.ports["http"], [body], head(len(body))) for _ in range(3))))
 
     assert set(answers) <= {"200", "503"}
 
 
 @pytest.mark.nightly
-def test_many_dense_bodies_together(attacked: Service) -> None:
+def test_many_dense_bodies_together(attacked: Service, bounded: Bounded) -> None:
     """Requests that are each below the limit are not taken into one group when together they are above it."""
     body = field(1, field(2, field(2, field(1, b"t" * 16) + field(2, b"s" * 8) + b"\x4a\x00" * 300_000)))
-    with bounded(attacked, "12 bodies of 300,000 attributes") as answers:
+    with bounded("12 bodies of 300,000 attributes") as answers:
         answers.update(attack(*(post(attacked.ports["http"], [body], head(len(body))) for _ in range(12))))
 
     assert set(answers) <= {"200", "503"}
 
 
 @pytest.mark.nightly
-def test_everything_at_once(attacked: Service) -> None:
+def test_everything_at_once(attacked: Service, bounded: Bounded) -> None:
     """The bound holds for all of it together, with bodies among it that are slow to read and large when read."""
     http_port, grpc_port = attacked.ports["http"], attacked.ports["grpc"]
     text = [b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"', b"31" * 16, b'","spanId":"', b"32" * 8,
             b'","name":"\\ud800', "\U0001f600".encode(), *dense(b"x", 50), b'"}]}]}]}']  # fmt: skip
-    with bounded(attacked, "gRPC messages, bombs and JSON that needs repair") as answers:
+    with bounded("gRPC messages, bombs and JSON that needs repair") as answers:
         calls = [
             *(call(grpc_port, large_span(64), 64 * MIB) for _ in range(150)),
             *(call(grpc_port, [bomb("gzip")], len(bomb("gzip")), "gzip") for _ in range(20)),
@@ -206,7 +216,7 @@ def test_everything_at_once(attacked: Service) -> None:
 # --- slow, idle and deaf ---------------------------------------------------------------------------------------------
 
 
-def test_idle_connections(attacked: Service) -> None:
+def test_idle_connections(attacked: Service, bounded: Bounded) -> None:
     """10,000 connections that say nothing, half of them gRPC, cost some KiB each, and keep nobody out."""
     half = 5_000
 
@@ -214,12 +224,12 @@ def test_idle_connections(attacked: Service) -> None:
         async with held(attacked.ports["http"], half, b""), held(attacked.ports["grpc"], half, preface()):
             await asyncio.to_thread(answer_honest_requests, attacked)
 
-    with bounded(attacked, "10,000 idle connections") as answers:
+    with bounded("10,000 idle connections") as answers:
         asyncio.run(asyncio.wait_for(idle(), SECONDS))
         answers["none"] = 2 * half
 
 
-def test_slow_senders(attacked: Service) -> None:
+def test_slow_senders(attacked: Service, bounded: Bounded) -> None:
     """300 senders that have begun a header, a body or a message and go on byte by byte keep nobody out."""
     beginnings = {
         "http": (head(1000)[:-2], head(MIB) + b"\x0a"),
@@ -235,13 +245,13 @@ def test_slow_senders(attacked: Service) -> None:
             assert await call(attacked.ports["grpc"], large_span(8), 8 * MIB) == "grpc 0"
             assert await post(attacked.ports["http"], large_span(8), head(8 * MIB)) == "200"
 
-    with bounded(attacked, "300 slow senders") as answers:
+    with bounded("300 slow senders") as answers:
         asyncio.run(asyncio.wait_for(slow(), SECONDS))
         answers["none"] = 300
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
-def test_replies_that_nobody_reads(attacked: Service, transport: str) -> None:
+def test_replies_that_nobody_reads(attacked: Service, bounded: Bounded, transport: str) -> None:
     """Senders of request after request that never read a reply are not read from any more, before memory fills."""
     request = (head(len(BODY)) + BODY) * 100
     calls = preface() + b"".join(
@@ -253,6 +263,6 @@ def test_replies_that_nobody_reads(attacked: Service, transport: str) -> None:
         port = attacked.ports[transport]
         return await asyncio.gather(*(send_without_reading(port, data, seconds=5) for _ in range(20)))
 
-    with bounded(attacked, f"20 {transport} senders that read no reply") as answers:
+    with bounded(f"20 {transport} senders that read no reply") as answers:
         sent_bytes = sum(asyncio.run(asyncio.wait_for(deaf(), SECONDS)))
         answers["unread"] = sent_bytes // len(request if transport == "http" else calls)

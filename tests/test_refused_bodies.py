@@ -36,6 +36,9 @@ class _NoBuffer:
     def append(self, batches: object) -> None:
         """Never called: there are no batches."""
 
+    def check(self) -> None:
+        """Nobody asks."""
+
 
 def _transform(error: Exception) -> object:
     def transform(requests: list[Request]) -> tuple[list[object], list[Outcome]]:
@@ -60,7 +63,7 @@ async def test_refused_by_the_intake(error: Exception) -> None:
 
     service = Service(intake, Admission(MIB), "otlp", "http")
     with pytest.raises(Refused):
-        await service.export("traces", "protobuf", read)
+        await service.export("traces", "protobuf", read, {})
     intake.shutdown()
 
     assert Body.forgotten == 1
@@ -79,6 +82,6 @@ async def test_refused_while_it_arrives() -> None:
             raise AssertionError(request)
 
     with pytest.raises(Refused):
-        await Service(NoIntake(), Admission(MIB), "otlp", "http").export("traces", "protobuf", read)
+        await Service(NoIntake(), Admission(MIB), "otlp", "http").export("traces", "protobuf", read, {})
 
     assert Body.forgotten == 1
