@@ -36,10 +36,12 @@ $(NATIVE): $(STAMP) $(wildcard native/src/*.rs native/*.toml native/Cargo.lock)
 	@$(BIN)/python -m pip --disable-pip-version-check uninstall -q -y otlp-receiver-native > $(VENV)/decoder.log 2>&1
 	@if [ -z "$(CARGO)" ]; then \
 		echo "Decoder: Python. The compiled one, ten times as fast, needs a Rust toolchain (cargo) to be built with."; \
-	elif $(BIN)/python -m pip --disable-pip-version-check install ./native >> $(VENV)/decoder.log 2>&1; then \
-		echo "Decoder: compiled from native/ into $(VENV)."; \
 	else \
-		echo "Decoder: Python. The compiled one could not be built: see $(VENV)/decoder.log; to try again: rm $@ && make install."; \
+		echo "Building the compiled decoder: about a minute."; \
+		$(BIN)/python -m pip --disable-pip-version-check install ./native >> $(VENV)/decoder.log 2>&1 & pid=$$!; \
+		while kill -0 $$pid 2>/dev/null; do sleep 1; printf .; done; echo; \
+		if wait $$pid; then echo "Decoder: compiled from native/ into $(VENV)."; \
+		else echo "Decoder: Python. The compiled one could not be built: see $(VENV)/decoder.log; to try again: rm $@ && make install."; fi; \
 	fi
 	@rm -f $(VENV)/.decoder-* && touch $@
 
