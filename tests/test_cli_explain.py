@@ -297,7 +297,7 @@ def test_the_conventions_of_a_pipeline_are_asked_for(tmp_path: Path) -> None:
     file, config = tmp_path / "request.pb", tmp_path / "my.yaml"
     file.write_bytes(to_protobuf(export(_CALL)))
     text = MINIMAL.replace("local:", "local:\n  local/b: {directory: b}")
-    text = text.replace("  otlp:", "  otlp/b: {protocols: {grpc: {endpoint: ':1'}}}\n  otlp:")
+    text = text.replace("  otlp:", "  otlp/b: {protocols: {grpc: {endpoint: 'localhost:1'}}}\n  otlp:")
     own = "conventions: [{name: acme, title: Acme, precedence: 5, fields: {agent_name: [acme.ticket]}}]"
     config.write_text(f"{text}    traces/b: {{receivers: [otlp/b], buffer: local/b, exporters: [debug], {own}}}\n")
     unnamed, wrong, named = (

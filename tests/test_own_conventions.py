@@ -104,7 +104,7 @@ def test_built_in_ones_stay_as_they_are() -> None:
 def test_each_pipeline_has_its_own(tmp_path: Path) -> None:
     """What one pipeline says is not known to another."""
     text = _with_conventions([_convention()]).replace("local:", "local:\n  local/b: {directory: b}")
-    text = text.replace("  otlp:", "  otlp/b: {protocols: {grpc: {endpoint: ':1'}}}\n  otlp:")
+    text = text.replace("  otlp:", "  otlp/b: {protocols: {grpc: {endpoint: 'localhost:1'}}}\n  otlp:")
     config = loaded(tmp_path, f"{text}    traces/b: {{receivers: [otlp/b], buffer: local/b, exporters: [debug]}}\n")
     pipelines = config.service.pipelines
     assert [each.name for each in pipelines["traces"].conventions] == ["acme"]
