@@ -40,12 +40,11 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(STAGES)}", file=sys.stderr)
         return 2
-    report = Report()
+    report, page = Report(), Path(__file__).parent / "README.md"
     for name in names or STAGES:
         STAGES[name](report)
-    if not names:
-        page = Path(__file__).parent / "README.md"
-        page.write_text(f"{_HEAD}\nMachine: {versions()}\n\n{report.markdown()}", "utf-8")
+        if not names:  # after each: half an hour's figures are not to be lost
+            page.write_text(f"{_HEAD}\nMachine: {versions()}\n\n{report.markdown()}", "utf-8")
     return 0
 
 

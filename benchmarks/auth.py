@@ -23,9 +23,9 @@ from tests.support.keyed_load import as_url, make_keys
 _HASH_KEY: Final = "h" * 32
 _KEYS: Final = 10_000
 _PROJECT: Final = "bench"
-_ROUNDS: Final = 6
+_ROUNDS: Final = 5
 _SECONDS: Final = 4.0
-_WARM_SECONDS: Final = 8.0
+_WARM_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 64
 _TARGET: Final = "≥ 95 %"
 

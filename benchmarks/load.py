@@ -7,6 +7,7 @@ flight, as fast as they are answered, or at `rate` requests per second.
 import asyncio
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -150,4 +151,6 @@ async def run(job: Job) -> Result:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(run(Job(**json.load(sys.stdin)))))))
+    outcome = asdict(uvloop.run(run(Job(**json.load(sys.stdin)))))
+    os.set_blocking(sys.stdout.fileno(), True)  # the loop may have left it otherwise, and a pipe holds 64 KiB
+    print(json.dumps(outcome))
