@@ -7,7 +7,6 @@ flight, as fast as they are answered, or at `rate` requests per second.
 import asyncio
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -152,5 +151,6 @@ async def run(job: Job) -> Result:
 
 if __name__ == "__main__":
     outcome = asdict(uvloop.run(run(Job(**json.load(sys.stdin)))))
-    os.set_blocking(sys.stdout.fileno(), True)  # the loop may have left it otherwise, and a pipe holds 64 KiB
-    print(json.dumps(outcome))
+    # Buffered whatever PYTHONUNBUFFERED says: an unbuffered stream drops what a pipe does not take at once.
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as output:
+        json.dump(outcome, output)

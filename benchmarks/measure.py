@@ -1,5 +1,6 @@
 """Timing and memory, each figure with what it is compared to."""
 
+import math
 import platform
 import resource
 import time
@@ -94,4 +95,4 @@ def children_cpu_seconds() -> float:
 def percentile(values: list[float], share: float) -> float:
     """The value that `share` of the sorted values do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]

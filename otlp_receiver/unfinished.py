@@ -36,7 +36,7 @@ class Unfinished:
         self._enough_bytes = memory() + 2 * limit_bytes
         self._memory = memory
         self._reads: dict[asyncio.Future[Any], None] = {}
-        self._looking = False
+        self._looking = self._is_large = False
 
     async def read(self, context: Any) -> Any:
         """The message of a call, or what gRPC gives for none; raises Refused when there is no memory for it.
@@ -53,10 +53,11 @@ class Unfinished:
             del self._reads[message]
 
     def _admit(self) -> None:
-        if self._memory() > self._enough_bytes:
-            raise _refused()
-        if not self._looking:
+        if not self._looking:  # else it was looked a moment ago
+            self._is_large = self._memory() > self._enough_bytes
             self._look_later()
+        if self._is_large:
+            raise _refused()
 
     def _look_later(self) -> None:
         self._looking = True
@@ -66,7 +67,8 @@ class Unfinished:
         self._looking = False
         if len(self._reads) <= self._always:
             return
-        if self._memory() > self._enough_bytes:
+        self._is_large = self._memory() > self._enough_bytes
+        if self._is_large:
             for message in islice(self._reads, self._always, None):  # the oldest have come the farthest
                 if not message.done():
                     message.set_exception(_refused())

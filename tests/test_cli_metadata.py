@@ -12,10 +12,9 @@ from urllib.parse import unquote
 import psycopg
 import pytest
 
-from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.keys import hash_secret, is_well_formed
 from tests.support.configs import MINIMAL
-from tests.support.postgres import fresh_database, postgres_directory
+from tests.support.postgres import fresh_database, postgres_directory, postgres_server
 
 _ROOT = Path(__file__).parent.parent
 _HASH_KEY = "h" * 32
@@ -34,10 +33,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with postgres_directory() as directory:
-        postgres = EmbeddedPostgres(directory)
-        yield postgres.start()
-        postgres.stop()
+    with postgres_server() as started:
+        yield started
 
 
 @pytest.fixture

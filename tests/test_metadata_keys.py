@@ -11,23 +11,20 @@ import pytest
 from pydantic import SecretStr
 
 from config.models import MetadataSettings
-from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.hash_key import find_hash_key
 from otlp_receiver.keys import NewKey, generate_key
 from otlp_receiver.metadata import api_keys
 from otlp_receiver.metadata_store import MetadataStore
 from pipelines.errors import Permanent
-from tests.support.postgres import fresh_database, postgres_directory
+from tests.support.postgres import fresh_database, postgres_server
 
 _HASH_KEY = b"k" * 32
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with postgres_directory() as directory:
-        postgres = EmbeddedPostgres(directory)
-        yield postgres.start()
-        postgres.stop()
+    with postgres_server() as started:
+        yield started
 
 
 @pytest.fixture

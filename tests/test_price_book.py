@@ -9,23 +9,20 @@ import pytest
 
 from config.prices import PriceSettings
 from otlp_receiver import price_book
-from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.metadata import model_prices, projects
 from otlp_receiver.metadata_store import MetadataStore
 from otlp_receiver.price_book import PriceBook
 from pipelines.errors import Permanent
 from pipelines.processors.cost import cost_from
-from tests.support.postgres import fresh_database, postgres_directory
+from tests.support.postgres import fresh_database, postgres_server
 from tests.support.receivers import on_uvloop, until
 from tests.support.records import from_rows
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with postgres_directory() as directory:
-        postgres = EmbeddedPostgres(directory)
-        yield postgres.start()
-        postgres.stop()
+    with postgres_server() as started:
+        yield started
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from otlp_receiver.decode.span_table import SpanTable
@@ -24,13 +25,21 @@ def observation_types(
     rules = found.keys.rule[found.code]
     rules[found.ignored] = NOTHING
     by_name = {rule: index for index, rule in plan.types.rule_of_scope.items() if found.members[:, index].any()}
-    for rule in sorted(({*rules.tolist()} - {NOTHING}) | by_name.keys(), reverse=True):
+    for rule in sorted(_present(rules) | by_name.keys(), reverse=True):
         if rule in by_name:
             _decide_by_names(plan, table, types, rule, np.flatnonzero(found.members[:, by_name[rule]]))
         else:
             _decide_by_values(plan, resolution, types, rule, np.flatnonzero(rules == rule))
     types[types == ""] = _PLAIN
     return pa.array(types, pa.string())
+
+
+def _present(rules: npt.NDArray[Any]) -> set[int]:
+    """The rules that occur; they are few numbers, so that marking beats sorting or a set of all."""
+    marked = np.zeros(rules.max(initial=NOTHING) + 2, bool)
+    marked[rules] = True
+    marked[NOTHING] = False  # the last place
+    return {*np.flatnonzero(marked).tolist()}
 
 
 def _decide_by_values(plan: Plan, resolution: Resolution, types: Any, rule: int, rows: Any) -> None:

@@ -1,10 +1,10 @@
-"""A ClickHouse server to test the exporter with: the one that CLICKHOUSE_URL names, else our front before chDB."""
+"""A ClickHouse server to test the exporter with: see `tests.support.containers`; else our front before chDB."""
 
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -12,10 +12,13 @@ from pydantic import SecretStr
 from config.models import ClickHouseExporterSettings
 from exporters.clickhouse_client import connect
 from exporters.clickhouse_native import ClickHouseExporter
+from tests.support import containers
 from tests.support.clickhouse_front import clickhouse_front
 
-GIVEN: Final = os.environ.get("CLICKHOUSE_URL", "")
-"""`clickhouse://user:password@host:port` of a real server; each test has a database of its own there."""
+
+def _given() -> str:
+    """`clickhouse://user:password@host:port` of a real server; each test has a database of its own there."""
+    return os.environ.get("CLICKHOUSE_URL") or (containers.clickhouse() if containers.docker_runs() else "")
 
 
 def settings_at(endpoint: str, **settings: Any) -> ClickHouseExporterSettings:
@@ -26,11 +29,12 @@ def settings_at(endpoint: str, **settings: Any) -> ClickHouseExporterSettings:
 @contextmanager
 def server() -> Iterator[str]:
     """Endpoint with a database that is not there yet."""
-    if not GIVEN:
+    given = _given()
+    if not given:
         with clickhouse_front() as front:
             yield front.endpoint
         return
-    endpoint = urlsplit(GIVEN)._replace(path=f"/otel_test_{uuid.uuid4().hex}").geturl()
+    endpoint = urlsplit(given)._replace(path=f"/otel_test_{uuid.uuid4().hex}").geturl()
     try:
         yield endpoint
     finally:

@@ -25,6 +25,7 @@ from kafka import KafkaAdminClient
 
 from config.kafka import KafkaBufferSettings
 from pipelines.buffers.kafka import KafkaBuffer
+from tests.support import containers
 from tests.support.certificates import Authority
 from tests.support.service import free_ports
 from tests.support.waiting import wait_until
@@ -267,8 +268,8 @@ def partitions(address: str, topic: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def brokers() -> Iterator[list[str]]:
-    """Addresses of brokers that nobody kills: those of the environment, else one of our own."""
-    given = os.environ.get("KAFKA_BROKERS")
+    """Addresses of brokers that nobody kills: see `tests.support.containers`; else one of our own."""
+    given = os.environ.get("KAFKA_BROKERS") or (containers.kafka() if containers.docker_runs() else "")
     if given:
         yield given.split(",")
         return

@@ -17,6 +17,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from otlp_receiver.embedded_postgres import EmbeddedPostgres
+from tests.support import containers
+
 # Prints the address, serves until its stdin is closed; nothing but the address starts with "host=".
 _OWNER: Final = """
 import signal
@@ -42,6 +45,19 @@ def postgres_directory() -> Iterator[Path]:
     finally:
         stop_leftovers(directory)
         shutil.rmtree(directory)
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """Address of a server that nobody stops: see `tests.support.containers`; else one of our own."""
+    given = os.environ.get("POSTGRES_URL") or (containers.postgres() if containers.docker_runs() else "")
+    if given:
+        yield given
+        return
+    with postgres_directory() as directory:
+        postgres = EmbeddedPostgres(directory)
+        yield postgres.start()
+        postgres.stop()
 
 
 def launch_owner(directory: Path, **options: Any) -> subprocess.Popen[str]:
