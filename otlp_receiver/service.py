@@ -180,7 +180,9 @@ class Service:
 
     def _count_accepted(self, request: Request, accepted: Accepted) -> None:
         _child(_ACCEPTED[request.signal], *self._labels).inc(accepted.spans)
-        _child(_REFUSED[request.signal], *self._labels).inc(accepted.rejected_spans)
+        refused = _child(_REFUSED[request.signal], *self._labels)  # there from the start, at 0
+        if accepted.rejected_spans:
+            refused.inc(accepted.rejected_spans)
         _child(PROJECT_BYTES, request.project_id).inc(len(request.body))
         if request.signal == "traces":
             _child(PROJECT_SPANS, request.project_id).inc(accepted.spans)

@@ -1,5 +1,6 @@
 """Arrow arrays from flat rows, without a Python object per value."""
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,12 @@ def attribute_map(attributes: pa.RecordBatch, count: int, keep: Mask | None = No
 
 def empty_lists(kind: pa.DataType, count: int) -> pa.Array:
     """Empty lists or maps."""
-    return pa.array([[]], kind).take(pa.array(np.zeros(count, np.int32)))
+    return _one_empty_list(kind).take(pa.array(np.zeros(count, np.int32)))
+
+
+@cache
+def _one_empty_list(kind: pa.DataType) -> pa.Array:
+    return pa.array([[]], kind)
 
 
 def take_text(values: pa.StringArray, rows: Indices) -> pa.StringArray:

@@ -186,7 +186,10 @@ def _winners(
     rank += _ZERO_PENALTY * _is_zero_count(fields[rows], values, rows)
     best = np.full(count * len(FIELDS), _NO_WINNER, np.int64)
     np.minimum.at(best, owner[rows].astype(np.int64) * len(FIELDS) + fields[rows], (rank << _RANK_SHIFT) | rows)
-    return np.where(best == _NO_WINNER, NOTHING, best & _ROW_MASK).reshape(count, len(FIELDS))
+    none = best == _NO_WINNER
+    best &= _ROW_MASK  # in place: a place for every field of every span is megabytes
+    best[none] = NOTHING
+    return best.reshape(count, len(FIELDS))
 
 
 def _is_zero_count(fields: npt.NDArray[Any], values: pa.StringArray, rows: Indices) -> Mask:
