@@ -25,7 +25,7 @@ from exporters.clickhouse_sql import (
     upgrade,
     upgrade_counting,
 )
-from exporters.partitions import by_partitions
+from exporters.partitions import portions
 from pipelines.batch import Batch
 from pipelines.errors import Permanent, Retryable
 from pipelines.schema import TABLES, Table
@@ -87,11 +87,8 @@ class ChdbExporter:
             Permanent: rows that ClickHouse will never take.
             Retryable: it cannot take them now; some may be stored already.
         """
-        table = TABLES[batch.kind]
-        if batch.records.schema != table.arrow_schema:
-            raise Permanent(f"{batch.kind} of another schema than this version's cannot be stored in chDB")
-        for records in by_partitions(batch.records, table.time_column):
-            self._insert(table, records)
+        for records in portions(batch, "chDB"):
+            self._insert(TABLES[batch.kind], records)
         self._complete(batch)
 
     def reader(self, settings: Mapping[str, str], project_id: str = "") -> Any:

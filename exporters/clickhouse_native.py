@@ -14,9 +14,9 @@ from exporters.clickhouse_client import Refusal, connect, sorted_errors
 from exporters.clickhouse_columns import columns, leading_rows, without_collections
 from exporters.clickhouse_pressure import Pressure
 from exporters.clickhouse_sql import column_list
-from exporters.partitions import by_partitions
+from exporters.partitions import portions
 from pipelines.batch import Batch
-from pipelines.errors import Permanent, Retryable
+from pipelines.errors import Retryable
 from pipelines.schema import TABLES, Table
 
 _log = structlog.get_logger("clickhouse")
@@ -57,11 +57,8 @@ class ClickHouseExporter:
             Permanent: rows that ClickHouse will never take.
             Retryable: it cannot take them now; some may be stored already.
         """
-        table = TABLES[batch.kind]
-        if batch.records.schema != table.arrow_schema:
-            raise Permanent(f"{batch.kind} of another schema than this version's cannot be stored in ClickHouse")
-        for records in by_partitions(batch.records, table.time_column):
-            self._insert_all(table, records)
+        for records in portions(batch, "ClickHouse"):
+            self._insert_all(TABLES[batch.kind], records)
         self._complete(batch)
 
     def migrate(self, *, dry_run: bool) -> list[str]:

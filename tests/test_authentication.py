@@ -23,7 +23,7 @@ from otlp_receiver.metadata_store import MetadataStore
 from otlp_receiver.static_keys import StaticKeys
 from pipelines.errors import Permanent
 from tests.support.http_client import BODY, PROTOBUF, head, post, raw
-from tests.support.postgres import fresh_database, postgres_directory
+from tests.support.postgres import fresh_database, own_postgres, postgres_directory
 from tests.support.receivers import (
     EXPORT_METHODS,
     RememberingIntake,
@@ -41,11 +41,8 @@ _REFUSED = "the key is not valid: check public and secret key, and whether it wa
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    with postgres_directory() as directory:
-        server = EmbeddedPostgres(directory)
-        server.start()
+    with own_postgres() as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture

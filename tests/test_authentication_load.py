@@ -8,7 +8,7 @@ from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.keys import generate_key
 from tests.support.counters import counters, series
 from tests.support.keyed_load import as_url, make_keys, send_as
-from tests.support.postgres import postgres_directory
+from tests.support.postgres import own_postgres
 from tests.support.service import Service, service
 from tests.support.waiting import wait_until
 
@@ -19,11 +19,8 @@ _PROJECTS = [f"project-{number}" for number in range(10)]
 @pytest.fixture
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A server that the test stops and starts."""
-    with postgres_directory() as directory:
-        server = EmbeddedPostgres(directory)
-        server.start()
+    with own_postgres() as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture

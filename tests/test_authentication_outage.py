@@ -16,7 +16,7 @@ from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.keys import generate_key
 from tests.support.counters import counters, series
 from tests.support.keyed_load import BODY, as_url, make_keys
-from tests.support.postgres import postgres_directory
+from tests.support.postgres import own_postgres
 from tests.support.reporting import Report
 from tests.support.senders import PROTOBUF, TRACES
 from tests.support.service import Service, service
@@ -131,11 +131,8 @@ def _over_grpc(call: Any) -> Attempt:
 @pytest.fixture
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A server that the test stops and starts."""
-    with postgres_directory() as directory:
-        server = EmbeddedPostgres(directory)
-        server.start()
+    with own_postgres() as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from otlp_receiver.metadata_store import MetadataStore
 from otlp_receiver.quota_exchange import QuotaExchange
 from otlp_receiver.quotas import EXCHANGE_SECONDS, Quotas
 from otlp_receiver.replies import Refused
-from tests.support.postgres import fresh_database, postgres_directory
+from tests.support.postgres import fresh_database, own_postgres, postgres_directory
 from tests.support.receivers import on_uvloop
 
 _LIMIT = 100
@@ -63,11 +63,8 @@ class Process:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[EmbeddedPostgres]:
-    with postgres_directory() as directory:
-        server = EmbeddedPostgres(directory)
-        server.start()
+    with own_postgres() as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture

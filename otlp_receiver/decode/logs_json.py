@@ -9,9 +9,9 @@ from otlp_receiver.decode.otlp_json import (
     UINT32_MAX,
     Unusable,
     append_attributes,
+    append_scopes,
     dropped,
     load,
-    object_at,
     objects,
     read_enum,
     read_id,
@@ -36,18 +36,8 @@ def append(is_event: IsEvent, builder: SpanTableBuilder, request: int, body: byt
 
 
 def _append_resource(events: EventRows, request: int, resource_logs: Object, place: str) -> None:
-    resource = object_at(resource_logs, place, "resource")
-    builder = events.builder
-    row = len(builder.resources.rows)
-    builder.resources.rows.append((text(resource_logs, "schemaUrl", "schema_url"), dropped(resource)))
-    append_attributes(builder.resource_attributes, resource, f"{place}.resource")
     names = ("scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs")
-    for inner, scope_logs in objects(resource_logs, place, *names):
-        scope = object_at(scope_logs, inner, "scope", "instrumentationLibrary", "instrumentation_library")
-        owner = (request, row, len(builder.scopes.rows))
-        schema_url = text(scope_logs, "schemaUrl", "schema_url")
-        builder.scopes.rows.append((text(scope, "name"), text(scope, "version"), schema_url, dropped(scope)))
-        append_attributes(builder.scope_attributes, scope, f"{inner}.scope")
+    for owner, inner, scope_logs in append_scopes(events.builder, request, resource_logs, place, names):
         for record_place, record in objects(scope_logs, inner, "logRecords", "log_records", "logs"):
             _append_record(events, owner, record, record_place)
 

@@ -91,19 +91,35 @@ def _kind_of(value: Any) -> str:
 def _append_resource(
     builder: SpanTableBuilder, request: int, resource_spans: Object, place: str, rejections: Rejections
 ) -> None:
-    resource = object_at(resource_spans, place, "resource")
-    row = len(builder.resources.rows)
-    builder.resources.rows.append((text(resource_spans, "schemaUrl", "schema_url"), dropped(resource)))
-    append_attributes(builder.resource_attributes, resource, f"{place}.resource")
     names = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
-    for inner, scope_spans in objects(resource_spans, place, *names):
-        scope = object_at(scope_spans, inner, "scope", "instrumentationLibrary", "instrumentation_library")
-        owner = (request, row, len(builder.scopes.rows))
-        schema_url = text(scope_spans, "schemaUrl", "schema_url")
-        builder.scopes.rows.append((text(scope, "name"), text(scope, "version"), schema_url, dropped(scope)))
-        append_attributes(builder.scope_attributes, scope, f"{inner}.scope")
+    for owner, inner, scope_spans in append_scopes(builder, request, resource_spans, place, names):
         for span_place, span in objects(scope_spans, inner, "spans"):
             _append_span(builder, owner, span, span_place, rejections)
+
+
+def append_scopes(
+    builder: SpanTableBuilder, request: int, resource_entry: Object, place: str, names: tuple[str, ...]
+) -> Iterator[tuple[tuple[int, int, int], str, Object]]:
+    """Append a resource and each of its scopes, which are then filled: what owns the content, its place, the entry.
+
+    Args:
+        builder: takes them.
+        request: number of the request.
+        resource_entry: an element of `resourceSpans` or its like for another signal.
+        place: where that is in the body.
+        names: under which the scopes are.
+    """
+    resource = object_at(resource_entry, place, "resource")
+    row = len(builder.resources.rows)
+    builder.resources.rows.append((text(resource_entry, "schemaUrl", "schema_url"), dropped(resource)))
+    append_attributes(builder.resource_attributes, resource, f"{place}.resource")
+    for inner, entry in objects(resource_entry, place, *names):
+        scope = object_at(entry, inner, "scope", "instrumentationLibrary", "instrumentation_library")
+        owner = (request, row, len(builder.scopes.rows))
+        schema_url = text(entry, "schemaUrl", "schema_url")
+        builder.scopes.rows.append((text(scope, "name"), text(scope, "version"), schema_url, dropped(scope)))
+        append_attributes(builder.scope_attributes, scope, f"{inner}.scope")
+        yield owner, inner, entry
 
 
 def _append_span(

@@ -48,16 +48,24 @@ def postgres_directory() -> Iterator[Path]:
 
 
 @contextmanager
+def own_postgres() -> Iterator[EmbeddedPostgres]:
+    """A server that a test may stop and start; `start` tells its address at any time."""
+    with postgres_directory() as directory:
+        server = EmbeddedPostgres(directory)
+        server.start()
+        yield server
+        server.stop()
+
+
+@contextmanager
 def postgres_server() -> Iterator[str]:
     """Address of a server that nobody stops: see `tests.support.containers`; else one of our own."""
     given = os.environ.get("POSTGRES_URL") or (containers.postgres() if containers.docker_runs() else "")
     if given:
         yield given
         return
-    with postgres_directory() as directory:
-        postgres = EmbeddedPostgres(directory)
+    with own_postgres() as postgres:
         yield postgres.start()
-        postgres.stop()
 
 
 def launch_owner(directory: Path, **options: Any) -> subprocess.Popen[str]:
