@@ -1,13 +1,52 @@
 """Request bytes are admitted before they are held: memory is bounded, whatever arrives, on however many connections."""
 
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
+
+import structlog
 
 from otlp_receiver.replies import MEMORY_FULL, TOO_LARGE, Refused
 from pipelines.metrics import INFLIGHT_BYTES
 
 LEAST_LEASE_BYTES: Final = 16 * 1024
 """What a request costs beside its body (task, headers, socket buffers), so that many tiny ones are bounded too."""
+
+_log = structlog.get_logger("receiver")
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimit:
+    """The most that one request may be, decompressed.
+
+    Attributes:
+        setting: that says so, in MiB.
+        mib: what it says.
+    """
+
+    setting: str
+    mib: int
+
+    @property
+    def size_bytes(self) -> int:
+        """The limit."""
+        return self.mib * 1024 * 1024
+
+    def check(self, size_bytes: int, peer: str | None) -> None:
+        """Raise Refused, and tell the operator who sent it, when a request has more."""
+        if size_bytes <= self.size_bytes:
+            return
+        _log.warning(
+            f"Request is larger than {self.setting} and was refused; its sender drops it.",
+            peer=peer,
+            size_bytes=size_bytes,
+            limit_bytes=self.size_bytes,
+        )
+        raise Refused(
+            TOO_LARGE,
+            f"the request has {size_bytes} bytes or more, after decompression, of {self.size_bytes} allowed: "
+            f"send smaller batches, or raise {self.setting}",
+        )
 
 
 class Admission:

@@ -19,9 +19,9 @@ import structlog
 from config.models import GrpcServerSettings
 from config.values import UNIX
 from otlp_receiver import unix_sockets
-from otlp_receiver.admission import Lease
+from otlp_receiver.admission import Lease, SizeLimit
 from otlp_receiver.inflate import DECODERS, Decoder, coding_of, unpack
-from otlp_receiver.replies import BAD_BODY, TOO_LARGE, Refused, Signal, retry_trailers
+from otlp_receiver.replies import BAD_BODY, Refused, Signal, retry_trailers
 from otlp_receiver.service import Service, in_time
 from otlp_receiver.sockets import address, bind, naming
 from otlp_receiver.tls import Certificates, GrpcCertificates, check_grpc_environment, load, watch
@@ -51,7 +51,7 @@ class GrpcServer:
         self.endpoints: list[str] = []
         self._settings = settings
         self._service = service
-        self._max_bytes = settings.max_recv_msg_size_mib * 1024 * 1024
+        self._limit = SizeLimit("max_recv_msg_size_mib", settings.max_recv_msg_size_mib)
         self._server: Any = None
         self._unfinished: Unfinished | None = None
         self._certificates: Certificates | None = None
@@ -69,7 +69,7 @@ class GrpcServer:
         if tls is not None:
             check_grpc_environment(tls)
             self._certificates = await asyncio.to_thread(load, tls)
-        self._unfinished = Unfinished(self._service.limit_bytes, self._max_bytes)
+        self._unfinished = Unfinished(self._service.limit_bytes, self._limit.size_bytes)
         self.endpoints = await self._open([self._settings.endpoint])
         self._keeping = asyncio.create_task(self._keep_serving())
         if tls is not None and self._certificates is not None:
@@ -154,7 +154,7 @@ class GrpcServer:
     def _build(self) -> Any:
         options = [
             ("grpc.so_reuseport", 1),
-            ("grpc.max_receive_message_length", self._max_bytes),
+            ("grpc.max_receive_message_length", self._limit.size_bytes),
             ("grpc.per_message_decompression", 0),  # it decompresses first and looks at the size afterwards
             ("grpc.http2.bdp_probe", 0),  # see STREAM_BYTES
             *_connection_options(self._settings),
@@ -214,7 +214,7 @@ class GrpcServer:
         body = bytearray()
 
         def grow(size_bytes: int) -> None:
-            self._check_size(size_bytes, peer)
+            self._limit.check(size_bytes, peer)
             lease.hold(len(message) + size_bytes + min(size_bytes, decoder.window_bytes))
 
         await unpack(decoder, message, body, grow)
@@ -223,24 +223,9 @@ class GrpcServer:
 
     def _log_unreadable(self, peer: str) -> None:
         _log.warning(
-            "Request has no readable message: larger than max_recv_msg_size_mib, broken, or cut off.",
+            f"Request has no readable message: larger than {self._limit.setting}, broken, or cut off.",
             peer=peer,
-            limit_bytes=self._max_bytes,
-        )
-
-    def _check_size(self, size_bytes: int, peer: str) -> None:
-        if size_bytes <= self._max_bytes:
-            return
-        _log.warning(
-            "Request is larger than max_recv_msg_size_mib and was refused; its sender drops it.",
-            peer=peer,
-            size_bytes=size_bytes,
-            limit_bytes=self._max_bytes,
-        )
-        raise Refused(
-            TOO_LARGE,
-            f"the request has {size_bytes} bytes or more, after decompression, of {self._max_bytes} allowed: "
-            "send smaller batches, or raise max_recv_msg_size_mib",
+            limit_bytes=self._limit.size_bytes,
         )
 
 

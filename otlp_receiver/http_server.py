@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from config.models import HttpServerSettings
 from otlp_receiver import langfuse_http
-from otlp_receiver.admission import Lease
+from otlp_receiver.admission import Lease, SizeLimit
 from otlp_receiver.cors import Cors
 from otlp_receiver.http_connection import Connection
 from otlp_receiver.http_listeners import Listeners
@@ -21,7 +21,6 @@ from otlp_receiver.replies import (
     CONTENT_TYPES,
     DRAINING,
     SENDER_GONE,
-    TOO_LARGE,
     UNKNOWN_PATH,
     UNSUPPORTED,
     WRONG_METHOD,
@@ -59,7 +58,7 @@ class HttpServer:
         self.endpoints: list[str] = []
         self._tls = settings.tls
         self._cors = None if settings.cors is None else Cors(settings.cors)
-        self._max_bytes = settings.max_request_body_size_mib * 1024 * 1024
+        self._limit = SizeLimit("max_request_body_size_mib", settings.max_request_body_size_mib)
         self._service = service
         self._connections = web.Server(self._respond)
         connection = partial(Connection, self._connections, settings)
@@ -137,7 +136,7 @@ class HttpServer:
             raise Refused(DRAINING, "the receiver is shutting down; try again, on a new connection")
         decoder = _decoder(request)
         announced_bytes = request.content_length or 0
-        self._check_size(request, announced_bytes)
+        self._limit.check(announced_bytes, request.remote)
         lease.hold(announced_bytes)
         try:
             if request.content.is_eof():  # all of it came with the headers
@@ -153,31 +152,16 @@ class HttpServer:
         body = bytearray()
 
         def grow(size_bytes: int) -> None:
-            self._check_size(request, size_bytes)
+            self._limit.check(size_bytes, request.remote)
             lease.hold(size_bytes + min(size_bytes, decoder.window_bytes))
 
         arrived_bytes = 0
         while data := await request.content.readany():
             arrived_bytes += len(data)
-            self._check_size(request, arrived_bytes)  # a compressed stream may be endless and hold nothing
+            self._limit.check(arrived_bytes, request.remote)  # a compressed stream may be endless and hold nothing
             await unpack(decoder, data, body, grow)
         decoder.finish()
         return bytes(body)
-
-    def _check_size(self, request: web.BaseRequest, size_bytes: int) -> None:
-        if size_bytes <= self._max_bytes:
-            return
-        _log.warning(
-            "Request is larger than max_request_body_size_mib and was refused; its sender drops it.",
-            peer=request.remote,
-            size_bytes=size_bytes,
-            limit_bytes=self._max_bytes,
-        )
-        raise Refused(
-            TOO_LARGE,
-            f"the request has {size_bytes} bytes or more, after decompression, of {self._max_bytes} allowed: "
-            "send smaller batches, or raise max_request_body_size_mib",
-        )
 
 
 def _signal(request: web.BaseRequest) -> Signal:
