@@ -11,6 +11,7 @@ from pipelines import ingest
 from pipelines.batch import Batch
 from pipelines.errors import BufferFull, Retryable
 from pipelines.ingest import Accepted, BadRequest, Intake, Outcome, Request, Transform
+from tests.support.receivers import on_uvloop
 from tests.support.records import observations
 
 
@@ -60,85 +61,77 @@ async def _running(buffer: _Buffer, transform: Transform = _transform) -> AsyncI
         await asyncio.to_thread(intake.shutdown)
 
 
+@asynccontextmanager
+async def _holding(
+    buffer: _Buffer, transform: Transform = _transform
+) -> AsyncIterator[tuple[Intake, "asyncio.Task[Accepted]"]]:
+    """An intake that holds its first request in an append until the buffer's gate opens: the others wait together."""
+    buffer.gate.clear()
+    async with _running(buffer, transform) as intake:
+        first = asyncio.create_task(intake.submit(_request()))
+        await asyncio.to_thread(buffer.entered.wait, 10)
+        yield intake, first
+
+
 async def _answers(intake: Intake, bodies: Sequence[bytes]) -> list[Accepted | BaseException]:
     return await asyncio.gather(*(intake.submit(_request(body)) for body in bodies), return_exceptions=True)
 
 
-def test_an_answer_comes_after_the_append() -> None:
+@on_uvloop
+async def test_an_answer_comes_after_the_append() -> None:
     """While the append has not returned nobody is answered; then all are, with what was stored."""
+    buffer = _Buffer()
+    async with _holding(buffer) as (_, answer):
+        await asyncio.sleep(0)
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer) as intake:
-            answer = asyncio.create_task(intake.submit(_request(b"abc")))
-            await asyncio.to_thread(buffer.entered.wait, 10)
-            await asyncio.sleep(0)
+        assert not answer.done()
 
-            assert not answer.done()
+        buffer.gate.set()
 
-            buffer.gate.set()
-
-            assert await answer == Accepted(3)
-            assert sum(batch.rows for batch in buffer.appends[0]) == 3
-
-    asyncio.run(scenario())
+        assert await answer == Accepted(1)
+        assert sum(batch.rows for batch in buffer.appends[0]) == 1
 
 
-def test_what_waits_is_appended_together() -> None:
+@on_uvloop
+async def test_what_waits_is_appended_together() -> None:
     """Requests that arrive during an append share the next one: batches grow with the load, without a timer."""
+    buffer = _Buffer()
+    async with _holding(buffer) as (intake, first):
+        rest = asyncio.gather(*(intake.submit(_request()) for _ in range(50)))
+        await asyncio.sleep(0)
+        buffer.gate.set()
+        await asyncio.gather(first, rest)
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer) as intake:
-            first = asyncio.create_task(intake.submit(_request()))
-            await asyncio.to_thread(buffer.entered.wait, 10)
-            rest = asyncio.gather(*(intake.submit(_request()) for _ in range(50)))
-            await asyncio.sleep(0)
-            buffer.gate.set()
-            await asyncio.gather(first, rest)
-
-        assert [len(batches) for batches in buffer.appends] == [1, 50]
-
-    asyncio.run(scenario())
+    assert [len(batches) for batches in buffer.appends] == [1, 50]
 
 
-def test_a_bad_body_fails_alone() -> None:
+@on_uvloop
+async def test_a_bad_body_fails_alone() -> None:
     """An undecodable body is refused for good; its neighbours are stored."""
+    async with _running(_Buffer()) as intake:
+        good, bad, other = await _answers(intake, [b"ab", b"bad", b"c"])
 
-    async def scenario() -> None:
-        async with _running(_Buffer()) as intake:
-            good, bad, other = await _answers(intake, [b"ab", b"bad", b"c"])
-
-        assert (good, other) == (Accepted(2), Accepted(1))
-        assert isinstance(bad, BadRequest)
-
-    asyncio.run(scenario())
+    assert (good, other) == (Accepted(2), Accepted(1))
+    assert isinstance(bad, BadRequest)
 
 
-def test_a_fault_of_ours_does_not_cost_the_neighbours() -> None:
+@on_uvloop
+async def test_a_fault_of_ours_does_not_cost_the_neighbours() -> None:
     """A request that makes the transformation raise is answered with the error, the others of its group are stored."""
+    buffer = _Buffer()
+    async with _holding(buffer) as (intake, first):
+        rest = asyncio.create_task(_answers(intake, [b"ab", b"crash", b"c"]))
+        await asyncio.sleep(0)
+        buffer.gate.set()
+        await first
+        good, crashed, other = await rest
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer) as intake:
-            first = asyncio.create_task(intake.submit(_request()))
-            await asyncio.to_thread(buffer.entered.wait, 10)
-            rest = asyncio.create_task(_answers(intake, [b"ab", b"crash", b"c"]))
-            await asyncio.sleep(0)
-            buffer.gate.set()
-            await first
-            good, crashed, other = await rest
-
-        assert (good, other) == (Accepted(2), Accepted(1))
-        assert isinstance(crashed, ZeroDivisionError)
-
-    asyncio.run(scenario())
+    assert (good, other) == (Accepted(2), Accepted(1))
+    assert isinstance(crashed, ZeroDivisionError)
 
 
-def test_what_is_too_much_together_is_done_in_parts() -> None:
+@on_uvloop
+async def test_what_is_too_much_together_is_done_in_parts() -> None:
     """A group that the transformation refuses is halved until it fits; everybody gets the answer to their own."""
 
     def three_at_most(requests: Sequence[Request]) -> tuple[list[Batch], list[Outcome]]:
@@ -146,63 +139,49 @@ def test_what_is_too_much_together_is_done_in_parts() -> None:
             raise MemoryError
         return _transform(requests)
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer, three_at_most) as intake:
-            first = asyncio.create_task(intake.submit(_request()))
-            await asyncio.to_thread(buffer.entered.wait, 10)
-            rest = asyncio.create_task(_answers(intake, [b"x" * size for size in range(1, 11)]))
-            await asyncio.sleep(0)
-            buffer.gate.set()
-            await first
+    buffer = _Buffer()
+    async with _holding(buffer, three_at_most) as (intake, first):
+        rest = asyncio.create_task(_answers(intake, [b"x" * size for size in range(1, 11)]))
+        await asyncio.sleep(0)
+        buffer.gate.set()
+        await first
 
-            assert await rest == [Accepted(size) for size in range(1, 11)]
+        assert await rest == [Accepted(size) for size in range(1, 11)]
 
-        assert [len(batches) for batches in buffer.appends] == [1, 2, 3, 2, 3]
-
-    asyncio.run(scenario())
+    assert [len(batches) for batches in buffer.appends] == [1, 2, 3, 2, 3]
 
 
-def test_a_group_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+@on_uvloop
+async def test_a_group_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group has no more bytes than the bound, but for one request that is larger alone."""
     monkeypatch.setattr(ingest, "_MOST_GROUP_BYTES", 10)
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer) as intake:
-            first = asyncio.create_task(intake.submit(_request()))
-            await asyncio.to_thread(buffer.entered.wait, 10)
-            rest = asyncio.create_task(_answers(intake, [b"x" * size for size in (4, 6, 1, 20, 9)]))
-            await asyncio.sleep(0)
-            buffer.gate.set()
-            await first
-            await rest
+    buffer = _Buffer()
+    async with _holding(buffer) as (intake, first):
+        rest = asyncio.create_task(_answers(intake, [b"x" * size for size in (4, 6, 1, 20, 9)]))
+        await asyncio.sleep(0)
+        buffer.gate.set()
+        await first
+        await rest
 
-        assert [sum(batch.rows for batch in batches) for batches in buffer.appends] == [1, 10, 1, 20, 9]
-
-    asyncio.run(scenario())
+    assert [sum(batch.rows for batch in batches) for batches in buffer.appends] == [1, 10, 1, 20, 9]
 
 
-def test_a_full_buffer_is_told_and_forgotten() -> None:
+@on_uvloop
+async def test_a_full_buffer_is_told_and_forgotten() -> None:
     """BufferFull reaches the caller and shows as the intake's problem until an append succeeds again."""
-
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.error = BufferFull("the buffer is full")
-        async with _running(buffer) as intake:
-            with pytest.raises(BufferFull):
-                await intake.submit(_request())
-
-            assert intake.problem == "the buffer is full"
-
-            buffer.error = None
+    buffer = _Buffer()
+    buffer.error = BufferFull("the buffer is full")
+    async with _running(buffer) as intake:
+        with pytest.raises(BufferFull):
             await intake.submit(_request())
 
-            assert intake.problem == ""
+        assert intake.problem == "the buffer is full"
 
-    asyncio.run(scenario())
+        buffer.error = None
+        await intake.submit(_request())
+
+        assert intake.problem == ""
 
 
 def test_a_probe_finds_out_between_requests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,77 +198,64 @@ def test_a_probe_finds_out_between_requests(monkeypatch: pytest.MonkeyPatch) -> 
     assert intake.problem == ""
 
 
-def test_a_probe_believes_what_an_append_has_just_shown() -> None:
+@on_uvloop
+async def test_a_probe_believes_what_an_append_has_just_shown() -> None:
     """A buffer that refuses appends for another reason than a probe sees does not become ready between them."""
-
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.error = Retryable("the disk is full")
-        async with _running(buffer) as intake:
-            with pytest.raises(Retryable):
-                await intake.submit(_request())
-            buffer.error = None
-            intake.probe()
-            assert intake.problem == "the disk is full"
-
-    asyncio.run(scenario())
+    buffer = _Buffer()
+    buffer.error = Retryable("the disk is full")
+    async with _running(buffer) as intake:
+        with pytest.raises(Retryable):
+            await intake.submit(_request())
+        buffer.error = None
+        intake.probe()
+        assert intake.problem == "the disk is full"
 
 
-def test_a_slow_append_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@on_uvloop
+async def test_a_slow_append_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the append takes longer than clients wait, the caller is told to send again."""
     monkeypatch.setattr(ingest, "APPEND_TIMEOUT_SECONDS", 0.05)
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer) as intake:
-            with pytest.raises(Retryable, match="send again"):
-                await intake.submit(_request())
-
-    asyncio.run(scenario())
+    buffer = _Buffer()
+    buffer.gate.clear()
+    async with _running(buffer) as intake:
+        with pytest.raises(Retryable, match="send again"):
+            await intake.submit(_request())
 
 
-def test_what_nobody_waits_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+@on_uvloop
+async def test_what_nobody_waits_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request whose caller was told to send again leaves the intake, body and all: it is neither kept nor stored."""
     monkeypatch.setattr(ingest, "APPEND_TIMEOUT_SECONDS", 0.05)
 
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        async with _running(buffer) as intake:
-            first = asyncio.create_task(intake.submit(_request()))
-            await asyncio.to_thread(buffer.entered.wait, 10)
-            late = await _answers(intake, [b"late"] * 10)
+    buffer = _Buffer()
+    async with _holding(buffer) as (intake, first):
+        late = await _answers(intake, [b"late"] * 10)
 
-            assert all(isinstance(answer, Retryable) for answer in late)
-            assert not intake._waiting
+        assert all(isinstance(answer, Retryable) for answer in late)
+        assert not intake._waiting
 
-            with pytest.raises(Retryable):
-                await first
-            buffer.gate.set()
-
-        assert [len(batches) for batches in buffer.appends] == [1]
-
-    asyncio.run(scenario())
-
-
-def test_shutdown_finishes_what_was_submitted() -> None:
-    """After shutdown everything submitted before is stored and answered, and nothing more is consumed."""
-
-    async def scenario() -> None:
-        buffer = _Buffer()
-        buffer.gate.clear()
-        intake = Intake(_transform, [], buffer)
-        intake.start()
-        submitted = [asyncio.create_task(intake.submit(_request())) for _ in range(20)]
-        await asyncio.sleep(0)
-        ending = asyncio.create_task(asyncio.to_thread(intake.shutdown))
+        with pytest.raises(Retryable):
+            await first
         buffer.gate.set()
-        await ending
 
-        assert await asyncio.gather(*submitted) == [Accepted(1)] * 20
-        assert sum(len(batches) for batches in buffer.appends) == 20
-        with pytest.raises(Retryable, match="shutting down"):
-            await intake.submit(_request())
+    assert [len(batches) for batches in buffer.appends] == [1]
 
-    asyncio.run(scenario())
+
+@on_uvloop
+async def test_shutdown_finishes_what_was_submitted() -> None:
+    """After shutdown everything submitted before is stored and answered, and nothing more is consumed."""
+    buffer = _Buffer()
+    buffer.gate.clear()
+    intake = Intake(_transform, [], buffer)
+    intake.start()
+    submitted = [asyncio.create_task(intake.submit(_request())) for _ in range(20)]
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(asyncio.to_thread(intake.shutdown))
+    buffer.gate.set()
+    await ending
+
+    assert await asyncio.gather(*submitted) == [Accepted(1)] * 20
+    assert sum(len(batches) for batches in buffer.appends) == 20
+    with pytest.raises(Retryable, match="shutting down"):
+        await intake.submit(_request())

@@ -5,7 +5,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, ParamSpec, TypeVar
 
 import grpc
 import uvloop
@@ -29,6 +29,7 @@ EXPORT_METHODS: Final = {
 
 _DEADLINE_SECONDS: Final = 60
 _Arguments = ParamSpec("_Arguments")
+_Server = TypeVar("_Server", HttpServer, GrpcServer)
 
 
 def on_uvloop(test: Callable[_Arguments, Coroutine[Any, Any, None]]) -> Callable[_Arguments, None]:
@@ -64,6 +65,16 @@ class RememberingIntake:
 
 
 @asynccontextmanager
+async def _serving(server: _Server, intake: RememberingIntake) -> AsyncIterator[_Server]:
+    await server.start()
+    try:
+        yield server
+    finally:
+        intake.gate.set()
+        await server.shutdown(5)
+
+
+@asynccontextmanager
 async def http_server(
     intake: RememberingIntake,
     *,
@@ -74,16 +85,12 @@ async def http_server(
     **settings: Any,
 ) -> AsyncIterator[HttpServer]:
     """A started OTLP/HTTP receiver, on a free port unless told another endpoint, shut down at the end."""
-    admission = admission or Admission(256 * MIB)
-    service = Service(intake, admission, "otlp", "http", authenticate=authenticate, quotas=quotas)
+    service = Service(
+        intake, admission or Admission(256 * MIB), "otlp", "http", authenticate=authenticate, quotas=quotas
+    )
     chosen = {"endpoint": "127.0.0.1:0", "max_request_body_size_mib": max_mib, **settings}
-    server = HttpServer(HttpServerSettings.model_validate(chosen), service)
-    await server.start()
-    try:
+    async with _serving(HttpServer(HttpServerSettings.model_validate(chosen), service), intake) as server:
         yield server
-    finally:
-        intake.gate.set()
-        await server.shutdown(5)
 
 
 @asynccontextmanager
@@ -97,16 +104,12 @@ async def grpc_server(
     **settings: Any,
 ) -> AsyncIterator[GrpcServer]:
     """A started OTLP/gRPC receiver, on a free port unless told another endpoint, shut down at the end."""
-    admission = admission or Admission(256 * MIB)
-    service = Service(intake, admission, "otlp", "grpc", authenticate=authenticate, quotas=quotas)
+    service = Service(
+        intake, admission or Admission(256 * MIB), "otlp", "grpc", authenticate=authenticate, quotas=quotas
+    )
     chosen = {"endpoint": "127.0.0.1:0", "max_recv_msg_size_mib": max_mib, **settings}
-    server = GrpcServer(GrpcServerSettings.model_validate(chosen), service)
-    await server.start()
-    try:
+    async with _serving(GrpcServer(GrpcServerSettings.model_validate(chosen), service), intake) as server:
         yield server
-    finally:
-        intake.gate.set()
-        await server.shutdown(5)
 
 
 @asynccontextmanager
