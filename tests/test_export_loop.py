@@ -21,7 +21,7 @@ from tests.support.buffers import local_buffer, sql
 from tests.support.processes import append_forever, export_forever, running
 from tests.support.records import ids, observations, scores, traces
 from tests.support.reporting import Report
-from tests.support.sinks import Sink, accept, always, failing_at_random, refusing
+from tests.support.sinks import Sink, accept, always, failing_at_random, refusing, slow
 from tests.support.waiting import wait_until
 
 FOREVER: Final = 3600.0
@@ -386,6 +386,17 @@ class TestPace:
             assert loop.shutdown(30)
 
         assert rows_behind(buffer) == 0
+
+    def test_shutdown_ends_by_the_deadline_whatever_waits(self, buffer: LocalBuffer) -> None:
+        """With more in the buffer than can be exported in time the loop still ends by itself, between two blocks."""
+        for number in range(100):
+            buffer.append([observations(1, first=number)])
+        sink = Sink(slow(0.1))
+        with exporting(buffer, sink, max_rows=1) as loop:
+            wait_until(lambda: sink.attempts > 1)
+            assert loop.shutdown(3)
+
+        assert 0 < rows_behind(buffer) == 100 - sink.rows()
 
     def test_no_export_begins_after_the_deadline(self, buffer: LocalBuffer) -> None:
         """Whoever finishes late does not begin anew: the rest is for the next start."""

@@ -1,6 +1,7 @@
 """A sink to test the export loop with: remembers every row, and fails as it is told."""
 
 import threading
+import time
 from collections.abc import Callable
 from random import Random
 
@@ -51,6 +52,11 @@ class Sink:
     def rows(self) -> int:
         """Number of rows stored."""
         return sum(batch.rows for batch in self.stored)
+
+
+def slow(seconds: float) -> Verdict:
+    """Every export takes that long."""
+    return lambda _batch: time.sleep(seconds)
 
 
 def refusing(bad_ids: set[str]) -> Verdict:
