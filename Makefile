@@ -11,10 +11,11 @@ PYTEST ?=
 JOBS ?= 3
 RUN ?=
 BENCH ?=
+PROFILE ?=
 FUZZ ?= -max_total_time=60
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test fuzz lint format typecheck bench docs wheels image
+.PHONY: help install run test fuzz lint format typecheck bench profile docs wheels image
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,10 +73,14 @@ typecheck: $(STAMP) ## Check types, strictly
 bench: $(STAMP) $(NATIVE) ## Measure; results go to benchmarks/README.md (BENCH='decode map' for some)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-docs: $(STAMP) ## Write the generated pages of docs/
+profile: $(STAMP) $(NATIVE) ## Flame graphs of both halves under load, in build/profile (PROFILE=--help for options)
+	@$(BIN)/python -m benchmarks.profile $(PROFILE)
+
+docs: $(STAMP) ## Write the generated pages of docs/ and what benchmarks/README.md says of its goals
 	@$(BIN)/python -m config.docs
 	@$(BIN)/python -m tests.support.coverage
 	@$(BIN)/python -m pipelines.schema_docs
+	@$(BIN)/python -m benchmarks.goals
 
 wheels: $(STAMP) ## Build wheels into dist: ours, and the compiled decoder for Linux on x86-64 and aarch64 (needs rustup)
 	@$(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt -e '.[wheels]'

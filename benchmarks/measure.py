@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Self
 
 import psutil
 
 _PACKAGES: Final = ("chdb", "pyarrow", "numpy", "protobuf", "grpcio", "aiohttp", "orjson", "uvloop")
 _LEAST_SECONDS: Final = 1.0
+_COLUMNS: Final = "| what | measured | beside it, same run | asked for |"
 
 
 @dataclass
@@ -48,10 +49,22 @@ class Report:
         """All sections as tables."""
         lines: list[str] = []
         for section, figures in self.sections.items():
-            lines += [f"## {section}", "", "| what | measured | beside it, same run | asked for |", "|---|---|---|---|"]
+            lines += [f"## {section}", "", _COLUMNS, "|---|---|---|---|"]
             lines += [f"| {each.what} | {each.value} | {each.baseline} | {each.target} |" for each in figures]
             lines.append("")
         return "\n".join(lines)
+
+    @classmethod
+    def read(cls, markdown: str) -> Self:
+        """The figures of a page that `markdown` has made."""
+        report, section = cls(), ""
+        for line in markdown.splitlines():
+            cells = line.removeprefix("| ").removesuffix(" |").split(" | ")
+            if line.startswith("## "):
+                section = line.removeprefix("## ")
+            elif line.startswith("| ") and line != _COLUMNS:
+                report.sections.setdefault(section, []).append(Figure(*(cell.strip() for cell in cells)))
+        return report
 
 
 def versions() -> str:

@@ -2,13 +2,14 @@
 
 import gzip
 import os
+import random
 import struct
 import sys
 import zlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otlp_receiver.inflate import DECODERS, PIECE_BYTES, coding_of
@@ -21,6 +22,9 @@ else:
 
 EMPTY_FRAME = zstd.compress(b"")
 PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
+WBITS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+STRATEGIES = [zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY, zlib.Z_FIXED]
+BODIES = [b"x" * 5000, " ".join(map(str, range(1000))).encode(), random.Random(1).randbytes(1000)]
 
 
 def inflate(coding: str, data: bytes, packet_bytes: int) -> bytes:
@@ -80,6 +84,19 @@ def test_around_the_piece_size(size_bytes: int) -> None:
         assert inflate("deflate", zlib.compress(body), packet_bytes) == body
         assert inflate("deflate", raw_deflate(body), packet_bytes) == body
         assert inflate("zstd", zstd.compress(body), packet_bytes) == body
+
+
+@pytest.mark.parametrize("size_bytes", [PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES + 5])
+@pytest.mark.parametrize("packet_bytes", [1, 1000, 10_000])
+def test_what_follows_a_stream_of_several_pieces(size_bytes: int, packet_bytes: int) -> None:
+    """What follows is in unused and unconsumed data both, as zlib has it then: it is taken, or refused, once."""
+    body = b"x" * size_bytes
+
+    assert inflate("gzip", gzip.compress(body) + gzip.compress(b"y"), packet_bytes) == body + b"y"
+    with pytest.raises(BadRequest, match="broken"):
+        inflate("gzip", gzip.compress(body) + b"garbage", packet_bytes)
+    with pytest.raises(BadRequest, match="goes on"):
+        inflate("deflate", zlib.compress(body) + b"garbage", packet_bytes)
 
 
 def test_zstd_bomb_comes_in_pieces() -> None:
@@ -155,6 +172,56 @@ def test_garbage_is_only_ever_a_bad_request(coding: str, data: bytes, flip: int)
             inflate(coding, hostile, 50)
         except BadRequest:
             continue
+
+
+def by_zlib(coding: str, data: bytes) -> bytes | None:
+    """The body by the standard library, everything in one step; None when it refuses the stream."""
+    body = b""
+    while data:
+        stream = zlib.decompressobj(WBITS[coding] if coding == "gzip" or has_wrapper(data) else -zlib.MAX_WBITS)
+        try:
+            body += stream.decompress(data)
+        except zlib.error:
+            return None
+        if not stream.eof or (stream.unused_data and coding == "deflate"):
+            return None
+        data = stream.unused_data.lstrip(b"\0")
+    return body
+
+
+def has_wrapper(data: bytes) -> bool:
+    """What RFC 1950 section 2.2 says of the first two bytes."""
+    return len(data) > 1 and data[0] % 16 == zlib.DEFLATED and (data[0] * 256 + data[1]) % 31 == 0
+
+
+@st.composite
+def streams(draw: st.DrawFn, coding: str) -> bytes:
+    """Of some sender, mostly with something wrong: bytes changed, the tail cut off, or something behind it."""
+    compressor = zlib.compressobj(
+        draw(st.sampled_from([0, 1, 6, 9])), wbits=WBITS[coding], strategy=draw(st.sampled_from(STRATEGIES))
+    )
+    stream = bytearray(compressor.compress(draw(st.sampled_from(BODIES) | st.binary(max_size=300))))
+    stream += compressor.flush()
+    for place, value in draw(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=3)):
+        stream[place % len(stream)] = value
+    kept = draw(st.just(len(stream)) | st.integers(0, len(stream)))
+    return bytes(stream[:kept]) + draw(st.sampled_from([b"", b"\0\0", b"x", bytes(stream)]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), packet_bytes=st.integers(1, 3000), piece_bytes=st.sampled_from([1, 7, 100, 4096]))
+@pytest.mark.parametrize("coding", list(WBITS))
+def test_the_same_as_zlib(coding: str, data: st.DataObject, packet_bytes: int, piece_bytes: int) -> None:
+    """Streams are taken and refused as by zlib, to the same bytes, wherever packets and pieces are cut."""
+    stream = data.draw(streams(coding))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("otlp_receiver.inflate.PIECE_BYTES", piece_bytes)
+        try:
+            body = inflate(coding, stream, packet_bytes)
+        except BadRequest:
+            body = None
+
+    assert body == by_zlib(coding, stream)
 
 
 @given(body=st.binary(max_size=500))
