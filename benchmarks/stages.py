@@ -2,11 +2,13 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import orjson
 import pyarrow as pa
 
 from benchmarks.bare import insert_rate
@@ -21,10 +23,15 @@ from pipelines.batch import Batch
 from pipelines.blocks import join
 from pipelines.buffers import LocalBuffer
 from pipelines.ingest import Request
+from tests.support.otlp import to_json
+from tests.support.otlp_reading import from_protobuf
 
 _SPANS: Final = 4096
 _BLOCK_ROWS: Final = 16384
 _BLOCKS: Final = 4
+
+_Parser = tuple[str, Callable[[bytes], object]]
+"""A library's name, and what it makes of a body."""
 
 
 def _requests(shape: str, spans_per_request: int, spans: int = _SPANS, seed: int = 1) -> list[Request]:
@@ -45,30 +52,44 @@ def _rate(spans_per_second: float, requests: list[Request], spans_per_request: i
 
 
 def decode_stage(report: Report) -> None:
-    """Request bytes to SpanTable by each decoder, beside protobuf's own parsing of the same bytes."""
-    message = lenient.request_class()
-    decoders: tuple[native.Decoder, ...] = ("native", "python") if native.kernel() else ("python",)
+    """Request bytes to SpanTable by each decoder, beside the bare parsing of the same bytes."""
+    protobuf_parser = ("protobuf", lenient.request_class().FromString)
     for shape, spans_per_request, requests in _cases():
-        spans = len(requests) * spans_per_request
+        what = f"{shape}, {spans_per_request} spans a request"
+        _decode_case(report, what, requests, spans_per_request, protobuf_parser)
+    for spans_per_request in (1, 64, 512):
+        requests = [_as_json(request) for request in _requests("chat", spans_per_request)]
+        what = f"chat in JSON, {spans_per_request} spans a request"
+        _decode_case(report, what, requests, spans_per_request, ("orjson", orjson.loads))
 
-        def parse(requests: list[Request] = requests, spans: int = spans) -> int:
-            for request in requests:
-                message.FromString(request.body)
-            return spans
 
-        def work(decoder: native.Decoder, requests: list[Request] = requests, spans: int = spans) -> int:
-            decode(requests, decoder)
-            return spans
+def _as_json(request: Request) -> Request:
+    """The same in OTLP/JSON, compact as JavaScript writes it."""
+    body = orjson.dumps(orjson.loads(to_json(from_protobuf(request.body))))
+    return replace(request, body=body, encoding="json")
 
-        bare = per_second(parse)
-        rates = {decoder: per_second(partial(work, decoder)) for decoder in decoders}
-        for decoder, ours in rates.items():
-            beside = f"Python decoder {rates['python']:,.0f} spans/s ({ours / rates['python']:.1f} times), "
-            beside = (
-                f"{beside if decoder != 'python' else ''}protobuf parse alone {bare:,.0f} spans/s ({ours / bare:.0%})"
-            )
-            what = f"{shape}, {spans_per_request} spans a request, {decoder} decoder"
-            report.add("decode", Figure(what, _rate(ours, requests, spans_per_request), beside))
+
+def _decode_case(report: Report, what: str, requests: list[Request], spans_per_request: int, parser: _Parser) -> None:
+    spans = len(requests) * spans_per_request
+    name, parse = parser
+
+    def parse_all() -> int:
+        for request in requests:
+            parse(request.body)
+        return spans
+
+    def work(decoder: native.Decoder) -> int:
+        decode(requests, decoder)
+        return spans
+
+    decoders: tuple[native.Decoder, ...] = ("native", "python") if native.kernel() else ("python",)
+    bare = per_second(parse_all)
+    rates = {decoder: per_second(partial(work, decoder)) for decoder in decoders}
+    for decoder, ours in rates.items():
+        other = f"Python decoder {rates['python']:,.0f} spans/s ({ours / rates['python']:.1f} times), "
+        beside = f"{other if decoder != 'python' else ''}{name} parse alone {bare:,.0f} spans/s ({ours / bare:.0%})"
+        value = _rate(ours, requests, spans_per_request)
+        report.add("decode", Figure(f"{what}, {decoder} decoder", value, beside))
 
 
 def map_stage(report: Report) -> None:

@@ -1,17 +1,15 @@
 """Decode under generated requests: both encodings agree with the model, and nothing hostile gets past as a crash."""
 
-import copy
 import json
 import random
 from collections.abc import Callable
-from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from otlp_receiver.decode import decode
 from pipelines.ingest import Accepted, BadRequest, Encoding
-from tests.support.mutations import mutated
+from tests.support.mutations import misplace, mutated
 from tests.support.otlp import Export, export, span, to_json, to_protobuf
 from tests.support.span_tables import decoded, plain_export, plain_table, request
 from tests.support.strategies import exports, resources
@@ -94,16 +92,6 @@ def test_many_requests_share_a_table(requests: list[tuple[Export, Encoding]]) ->
     assert outcomes == [Accepted(len(rows)) for rows in expected]
 
 
-_deep: object = None
-for _ in range(300):
-    _deep = [_deep]
-_ODD_VALUES: list[object] = [
-    None, True, 0, -1, 1.5, 1e300, 2**64, 2**200, "", "text", "12", "1e999", "nan", "٣", [], {}, [[]], [None], {"a": 1},
-    {"low": 1, "high": 2}, {"low": "x", "high": None}, {"values": 7}, {"values": [None, 1]}, {"stringValue": {}}, _deep,
-    {"arrayValue": {"values": _deep}}, {"kvlistValue": {"values": [{"key": _deep, "value": _deep}]}},
-]  # fmt: skip
-
-
 @_calm
 @given(st.lists(resources, min_size=1, max_size=2), st.integers(0, 2**32), st.integers(1, 6))
 def test_json_of_any_structure_gives_an_outcome(body: Export, seed: int, changes: int) -> None:
@@ -111,19 +99,6 @@ def test_json_of_any_structure_gives_an_outcome(body: Export, seed: int, changes
     chance = random.Random(seed)
     document = json.loads(to_json(body, seed))
     for _ in range(changes):
-        _misplace(document, chance)
+        misplace(document, chance)
     table, outcome = decoded(json.dumps(document).encode(), "json")
     assert table.spans.num_rows == (outcome.spans if isinstance(outcome, Accepted) else 0)
-
-
-def _misplace(document: Any, chance: random.Random) -> None:
-    """Put an odd value in the place of one of the document's."""
-    node = document
-    while True:
-        key = chance.choice(list(node) if isinstance(node, dict) else range(len(node)))
-        inner = node[key]
-        if isinstance(inner, dict | list) and inner and chance.random() < 0.9:
-            node = inner
-        else:
-            node[key] = copy.deepcopy(chance.choice(_ODD_VALUES))
-            return

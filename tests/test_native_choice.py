@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from structlog.testing import capture_logs
@@ -42,6 +43,17 @@ def test_the_python_decoder_is_announced() -> None:
     (line,) = lines
     assert line["event"].startswith("Traces are decoded in Python")
     assert "make install" in line["cure"]
+
+
+def test_a_module_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose arguments may be others is not called: the Python decoder takes its place, and the log says why."""
+    monkeypatch.setitem(sys.modules, "otlp_receiver_native", ModuleType("otlp_receiver_native"))
+    monkeypatch.delenv(native.VARIABLE, raising=False)
+
+    assert native.kernel() is None
+    with capture_logs() as lines:
+        native.announce()
+    assert "another version" in lines[0]["reason"]
 
 
 def test_the_environment_chooses_python(monkeypatch: pytest.MonkeyPatch) -> None:

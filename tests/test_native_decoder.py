@@ -135,7 +135,7 @@ def test_text_that_is_not_utf8(texts: list[bytes]) -> None:
 @_calm
 @given(st.lists(st.tuples(exports, st.sampled_from(["protobuf", "json"]), _SEEDS), max_size=5))
 def test_both_encodings_together(sent: list[tuple[Export, Encoding, int]]) -> None:
-    """Protobuf and JSON together, the latter decoded in Python, give the rows and the outcomes of one decoder."""
+    """Protobuf and JSON together, some of it decoded in Python, give the rows and the outcomes of one decoder."""
     bodies = [(to_protobuf(each) if encoding == "protobuf" else to_json(each), encoding) for each, encoding, _ in sent]
     whole = [mutated(body, random.Random(seed), seed % 2) for (body, _), (_, _, seed) in zip(bodies, sent, strict=True)]
     requests = [request(body, encoding) for body, (_, encoding) in zip(whole, bodies, strict=True)]
@@ -297,7 +297,7 @@ def test_other_threads_run_meanwhile() -> None:
     call between them.
     """
     compiled = native.kernel("native")
-    bodies = [(0, to_protobuf(export(span({"text": "x" * 100}))) * 20_000)]
+    bodies = [(0, False, to_protobuf(export(span({"text": "x" * 100}))) * 20_000)]
     limits = native.Limits(density.MOST_PARTS, span_table.MOST_SPANS, 2**40, 2**40, 2**40)
 
     def work(notes: list[str]) -> None:
@@ -329,7 +329,7 @@ def test_buffers_are_read_only() -> None:
     """What the decoder hands over cannot be written to, and outlives everything but its last reader."""
     compiled = native.kernel("native")
     limits = native.Limits(2**20, 2**20, 2**20, 2**20, 2**20)
-    tables, *_ = compiled.decode_traces([(0, to_protobuf(export(span())))], limits, True)
+    tables, *_ = compiled.decode_traces([(0, False, to_protobuf(export(span())))], limits, True)
     view = memoryview(tables[0][1][-1])
     del tables
     assert view.readonly

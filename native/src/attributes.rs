@@ -46,14 +46,32 @@ impl Attributes {
         let depth = outer.deeper()?;
         let (key, value) = key_and_value(pair, depth)?;
         let held = Held::read(&value, depth)?;
+        let written = self.push_value(key, held.kind(), |out| held.append_text(out, depth))?.len();
+        let value_bytes = if let Held::Text(text) = held { text.len() } else { written };
+        self.add_sent(key.len() + value_bytes);
+        Ok(())
+    }
+
+    /// One more attribute of the last owner, its text written by `write` as `Text::push_with` has it; says that text.
+    #[inline]
+    pub fn push_value<E>(
+        &mut self,
+        key: &[u8],
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<&[u8], E> {
         let before = self.value.size();
-        self.value.push_with(|out| held.append_text(out, depth))?;
-        let value_bytes = if let Held::Text(text) = held { text.len() } else { self.value.size() - before };
-        self.sent_bytes += (key.len() + value_bytes) as u64;
+        self.value.push_with(write)?;
         self.owner.push(index(self.owners - 1));
         self.key.push(self.keys.code(key));
-        self.kind.push(held.kind());
-        Ok(())
+        self.kind.push(kind);
+        Ok(self.value.since(before))
+    }
+
+    /// Counts what the last owner's attributes take, as sent.
+    #[inline]
+    pub fn add_sent(&mut self, bytes: usize) {
+        self.sent_bytes += bytes as u64;
     }
 
     /// Bytes of the keys and values of the last owner, as sent.

@@ -91,6 +91,11 @@ impl Text {
         self.data.reserve(bytes);
     }
 
+    /// What was written behind the first so many bytes.
+    pub fn since(&self, size: usize) -> &[u8] {
+        &self.data[size..]
+    }
+
     /// Bytes so far.
     pub fn size(&self) -> usize {
         self.data.len()

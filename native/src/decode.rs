@@ -1,11 +1,14 @@
 //! Many requests into one table.
 
+use crate::appender::Taken;
 use crate::check;
 use crate::columns::index;
 use crate::density::require_sparse;
+use crate::json_nodes::Nodes;
+use crate::json_traces::JsonReader;
 use crate::problems::Problem;
 use crate::tables::{Given, Rows, Tables};
-use crate::traces::{RequestReader, Taken};
+use crate::traces::RequestReader;
 
 /// What is allowed, in one request and in one table.
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +40,32 @@ pub struct Decoded {
     pub repeated_bytes: u64,
 }
 
+/// One request's bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// OTLP/protobuf.
+    Protobuf(&'a [u8]),
+    /// OTLP/JSON.
+    Json(&'a [u8]),
+}
+
+impl Body<'_> {
+    fn size(self) -> usize {
+        let (Self::Protobuf(bytes) | Self::Json(bytes)) = self;
+        bytes.len()
+    }
+}
+
 /// Decodes each body as the request of its number; none when several are too much for one table.
 pub fn decode<'a>(
-    bodies: impl Iterator<Item = (usize, &'a [u8])> + Clone,
+    bodies: impl Iterator<Item = (usize, Body<'a>)> + Clone,
     limits: &Limits,
     is_alone: bool,
 ) -> Option<Decoded> {
-    let (mut tables, mut outcomes, mut repeated_bytes) = (Tables::default(), vec![], 0);
-    tables.span_attributes.reserve(bodies.clone().map(|(_, body)| body.len()).sum()); // most bytes are their values
+    let (mut tables, mut nodes, mut outcomes, mut repeated_bytes) = (Tables::default(), Nodes::default(), vec![], 0);
+    tables.span_attributes.reserve(bodies.clone().map(|(_, body)| body.size()).sum()); // most bytes are their values
     for (number, body) in bodies {
-        let outcome = decode_one(&mut tables, index(number), body, limits);
+        let outcome = decode_one(&mut tables, &mut nodes, index(number), body, limits);
         repeated_bytes += outcome.as_ref().map_or(0, |taken| taken.repeated_bytes);
         outcomes.push((outcome, tables.rows()));
         if !is_alone && is_too_much(&mut tables, repeated_bytes, limits) {
@@ -58,15 +77,40 @@ pub fn decode<'a>(
 }
 
 /// Appends one request, or nothing of it.
-fn decode_one(tables: &mut Tables, number: i32, body: &[u8], limits: &Limits) -> Result<Taken, Problem> {
-    require_sparse(body, limits.parts)?;
+fn decode_one<'a>(
+    tables: &mut Tables,
+    nodes: &mut Nodes<'a>,
+    number: i32,
+    body: Body<'a>,
+    limits: &Limits,
+) -> Result<Taken, Problem> {
     let mark = tables.mark();
-    let taken = RequestReader::new(tables, number, limits.spans).read(body);
+    let taken = match body {
+        Body::Protobuf(bytes) => read_protobuf(tables, number, bytes, limits),
+        Body::Json(bytes) => read_json(tables, nodes, number, bytes, limits),
+    };
     let outcome = taken.and_then(|taken| require_bounded(tables, taken, limits));
-    outcome.map_err(|problem| {
+    if outcome.is_err() {
         tables.roll_back(&mark);
-        first_problem(body, problem)
-    })
+    }
+    outcome
+}
+
+fn read_protobuf(tables: &mut Tables, number: i32, body: &[u8], limits: &Limits) -> Result<Taken, Problem> {
+    require_sparse(body, limits.parts)?;
+    let taken = RequestReader::new(tables, number, limits.spans).read(body);
+    taken.map_err(|problem| first_problem(body, problem))
+}
+
+fn read_json<'a>(
+    tables: &mut Tables,
+    nodes: &mut Nodes<'a>,
+    number: i32,
+    body: &'a [u8],
+    limits: &Limits,
+) -> Result<Taken, Problem> {
+    let request = nodes.read(body, limits.parts)?;
+    Ok(JsonReader::new(tables, number, limits.spans).read(request)?)
 }
 
 fn require_bounded(tables: &mut Tables, taken: Taken, limits: &Limits) -> Result<Taken, Problem> {

@@ -44,7 +44,7 @@ fn append_array(out: &mut Vec<u8>, array: &Pieces, outer: Depth) -> Result<(), M
 }
 
 /// The last bracket; the first one too when nothing stands between.
-fn close(out: &mut Vec<u8>, before: u8, [open, close]: [u8; 2]) {
+pub fn close(out: &mut Vec<u8>, before: u8, [open, close]: [u8; 2]) {
     if before == open {
         out.push(open);
     }
@@ -113,7 +113,8 @@ pub fn key_and_value(pair: &[u8], depth: Depth) -> Result<(&[u8], Pieces<'_>), M
     Ok((key, value))
 }
 
-fn append_string(out: &mut Vec<u8>, text: &str) {
+/// Appends text in quotes.
+pub fn append_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     while let Some(place) = rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')) {

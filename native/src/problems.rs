@@ -1,10 +1,13 @@
 //! Why a request is refused as a whole.
 
+use crate::declined::Declined;
 use crate::wire::Malformed;
 
 /// The reason; `python.rs` has its name there.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Problem {
+    /// Not refused, but left to the Python decoder.
+    Declined,
     /// No message of the wire format.
     Malformed(Malformed),
     /// More parts than are allowed in one request.
@@ -22,5 +25,11 @@ pub enum Problem {
 impl From<Malformed> for Problem {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
+    }
+}
+
+impl From<Declined> for Problem {
+    fn from(_: Declined) -> Self {
+        Self::Declined
     }
 }

@@ -9,13 +9,17 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
 use crate::columns::Buffer;
-use crate::decode::{Decoded, Limits, Outcome, decode};
+use crate::decode::{Body, Decoded, Limits, Outcome, decode};
 use crate::problems::Problem;
 use crate::wire::Malformed;
 
-/// OTLP/protobuf traces to Arrow buffers, without the GIL.
+/// OTLP traces to Arrow buffers, without the GIL.
 #[pymodule]
 mod otlp_receiver_native {
+    /// Grows with every change of arguments or answers: a module of another version is not used.
+    #[pymodule_export]
+    const INTERFACE: u32 = 2;
+
     #[pymodule_export]
     use super::decode_traces;
 }
@@ -27,20 +31,21 @@ type Answer = (&'static str, String, u64, usize, usize, Vec<Named>, [usize; 5]);
 /// Rows and buffers of the ten tables; the answers; entries; repeated bytes.
 type Answers = (Vec<(usize, Vec<ArrowBuffer>)>, Vec<Answer>, usize, u64);
 
-/// Decode (number, body) of many requests; None when several are too much for one table.
+/// Decode (number, whether it is JSON, body) of many requests; None when several are too much for one table.
 ///
 /// `limits` are those of `decode::Limits`, in their order.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value)] // an argument from Python cannot be borrowed
 fn decode_traces(
     py: Python<'_>,
-    bodies: Vec<(usize, PyBackedBytes)>,
+    bodies: Vec<(usize, bool, PyBackedBytes)>,
     limits: (usize, usize, usize, usize, u64),
     is_alone: bool,
 ) -> PyResult<Option<Answers>> {
     let (parts, spans, spans_together, entries_together, repeated_bytes) = limits;
     let limits = Limits { parts, spans, spans_together, entries_together, repeated_bytes };
-    let requests = bodies.iter().map(|(number, body)| (*number, &**body));
+    let body = |is_json, body| if is_json { Body::Json(body) } else { Body::Protobuf(body) };
+    let requests = bodies.iter().map(|(number, is_json, bytes)| (*number, body(*is_json, &**bytes)));
     // A fault of ours must cost its request, not the thread: a Rust panic would be no `Exception` in Python.
     let decoded = py.detach(|| catch_unwind(AssertUnwindSafe(|| decode(requests, &limits, is_alone))));
     decoded.map(|found| found.map(answers)).map_err(|_| PyRuntimeError::new_err("the compiled decoder panicked"))
@@ -64,6 +69,7 @@ fn answer((outcome, rows): Outcome) -> Answer {
 
 fn spelled(problem: Problem) -> (&'static str, String, u64) {
     match problem {
+        Problem::Declined => ("declined", String::new(), 0),
         Problem::Malformed(Malformed::Corrupt) => ("corrupt", String::new(), 0),
         Problem::Malformed(Malformed::TooDeep) => ("too deep", String::new(), 0),
         Problem::TooManyParts => ("too many parts", String::new(), 0),

@@ -1,4 +1,4 @@
-//! A span and a link, without what they hold in tables of their own.
+//! A scope, a span and a link, without what they hold in tables of their own.
 
 use crate::any_value::low_bits;
 use crate::attributes::Attributes;
@@ -6,6 +6,16 @@ use crate::wire::{Depth, Malformed, Value, fields};
 
 const TRACE_ID_BYTES: usize = 16;
 const SPAN_ID_BYTES: usize = 8;
+
+/// The fields of an `InstrumentationScope` but its attributes, and the schema of what it holds.
+#[derive(Default)]
+#[allow(missing_docs)] // named as in OTLP
+pub struct Scope<'a> {
+    pub name: &'a [u8],
+    pub version: &'a [u8],
+    pub schema_url: &'a [u8],
+    pub dropped_attributes_count: u32,
+}
 
 /// The fields of a `Span` that are no tables of their own.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-"""Request bytes → `SpanTable`: an entry a signal, generic OTLP; protobuf traces by compiled code where it is there."""
+"""Request bytes → `SpanTable`: an entry a signal, generic OTLP; traces by compiled code where it is there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,15 +42,15 @@ def decode(requests: Sequence[Request], decoder: native.Decoder | None = None) -
         TooMuchTogether: for several requests that must be decoded in smaller groups.
     """
     compiled = native.kernel(decoder)
-    numbers = range(len(requests))
-    theirs = [number for number in numbers if compiled and requests[number].encoding == "protobuf"]
-    if not theirs:
-        return _whole(_decode(requests, numbers, _SPANS))
-    done = native.decode(compiled, requests, theirs, _limits())
+    done = native.decode(compiled, requests, _limits()) if compiled else _NOTHING
     if done is None:
         raise TooMuchTogether
-    ours = [number for number in numbers if requests[number].encoding != "protobuf"]
-    return join([done, _decode(requests, ours, _SPANS, done)]) if ours else _whole(done)
+    if len(done.numbers) == len(requests):
+        return _whole(done)
+    theirs = set(done.numbers)
+    ours = [number for number in range(len(requests)) if number not in theirs]
+    rest = _decode(requests, ours, _SPANS, done)
+    return join([done, rest]) if theirs else _whole(rest)
 
 
 def decode_logs(requests: Sequence[Request], is_event: IsEvent) -> tuple[SpanTable, list[Outcome]]:

@@ -1,6 +1,7 @@
-"""The compiled decoder (native/): protobuf traces, without the GIL. The Python decoder does the same and is its oracle.
+"""The compiled decoder (native/): traces, without the GIL. The Python decoder does the same and is its oracle.
 
-It is a package of its own, `otlp_receiver_native`, and optional: without it the Python decoder does all the work.
+It is a package of its own, `otlp_receiver_native`, and optional: without it the Python decoder does all the work. Of
+OTLP/JSON it takes what is ordinary, and declines whole bodies with anything else in them: those are the other's.
 """
 
 import os
@@ -26,7 +27,10 @@ VARIABLE: Final = "OTLP_RECEIVER_DECODER"
 """The environment variable that chooses a decoder; unset, it is the native one where that is installed."""
 
 _MODULE: Final = "otlp_receiver_native"
+_INTERFACE: Final = 2
+"""Of the module's arguments and answers; packages are upgraded one by one."""
 _OFFSET_BYTES: Final = 4
+_DECLINED: Final = "declined"
 _log = structlog.get_logger("decode")
 
 
@@ -68,11 +72,18 @@ def kernel(decoder: Decoder | None = None) -> Any:
     if wanted == "python":
         return None
     try:
-        return import_module(_MODULE)
+        return _load()
     except ImportError as error:
         if not wanted:
             return None
         raise ImportError(f"the native decoder cannot be loaded ({error}); cure: `make install` with cargo") from error
+
+
+def _load() -> Any:
+    module = import_module(_MODULE)
+    if getattr(module, "INTERFACE", 1) != _INTERFACE:
+        raise ImportError(f"the installed {_MODULE} is of another version of otlp-receiver")
+    return module
 
 
 def announce() -> None:
@@ -80,24 +91,36 @@ def announce() -> None:
     if kernel() is None:
         _log.info(
             "Traces are decoded in Python: the same records, a tenth of the spans a second, one thread at a time.",
+            reason=_why_python(),
             cure=f"make install with a Rust toolchain at hand; {VARIABLE} not set to python",
         )
+
+
+def _why_python() -> str:
+    if os.environ.get(VARIABLE):
+        return f"{VARIABLE} says so"
+    try:
+        _load()
+    except ImportError as error:
+        return str(error)
+    return ""
 
 
 # --- what it hands over ----------------------------------------------------------------------------------------------
 
 
-def decode(compiled: Any, requests: Sequence[Request], numbers: Sequence[int], limits: Limits) -> Decoded | None:
-    """Decode those requests, which are protobuf; None when several are too much for one table."""
-    bodies = [(number, requests[number].body) for number in numbers]
+def decode(compiled: Any, requests: Sequence[Request], limits: Limits) -> Decoded | None:
+    """Decode what is not declined, which `Decoded.numbers` says; None when several are too much for one table."""
+    bodies = [(number, request.encoding == "json", request.body) for number, request in enumerate(requests)]
     found = compiled.decode_traces(bodies, tuple(limits), len(requests) == 1)
     if found is None:
         return None
     tables, answers, entries, repeated_bytes = found
     names = [field.name for field in fields(SpanTable)]
     batches = {name: _batch(SCHEMAS[name], *given) for name, given in zip(names, tables, strict=True)}
-    outcomes = [_outcome(limits, answer) for answer in answers]
-    ends: list[Ends] = [answer[-1] for answer in answers]
+    taken = [(number, answer) for number, answer in enumerate(answers) if answer[0] != _DECLINED]
+    numbers, outcomes = [number for number, _ in taken], [_outcome(limits, answer) for _, answer in taken]
+    ends: list[Ends] = [answer[-1] for _, answer in taken]
     return Decoded(numbers, SpanTable(**batches), outcomes, ends, entries, repeated_bytes)
 
 

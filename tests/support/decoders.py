@@ -19,6 +19,20 @@ def assert_same(*bodies: bytes | tuple[bytes, Encoding]) -> None:
     assert answer_of(requests, "native") == answer_of(requests, "python")
 
 
+def assert_taken(body: bytes) -> None:
+    """The compiled decoder takes this JSON itself, and makes the same of it."""
+    assert not is_declined(body)
+    assert_same((body, "json"))
+
+
+def is_declined(body: bytes) -> bool:
+    """Whether the compiled decoder leaves this JSON to the Python decoder."""
+    limits = native.Limits(*[2**40] * len(native.Limits._fields))
+    found = native.decode(native.kernel("native"), [request(body, "json")], limits)
+    assert found is not None
+    return not found.numbers
+
+
 def answer_of(
     requests: Sequence[Request], decoder: native.Decoder, content: Callable[[SpanTable], dict[str, Any]] | None = None
 ) -> Answer:

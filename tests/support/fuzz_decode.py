@@ -45,8 +45,8 @@ def check_of(encoding: Encoding) -> Callable[[bytes], None]:
         for signal in get_args(Stored):
             batches, (outcome,) = decode_and_map([Request(body, encoding, "default", 1, signal)])
             rows = {batch.kind: batch.rows for batch in batches}
-            if native.kernel() and signal == "traces" and encoding == "protobuf":
-                assert_same(body)
+            if native.kernel() and signal == "traces":
+                assert_same((body, encoding))
             if isinstance(outcome, BadRequest):
                 assert str(outcome)
                 assert not any(rows.values())
