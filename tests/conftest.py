@@ -14,9 +14,10 @@ from tests.support.service import Service, service
 _FIGURES: Final = "figures"
 
 # A push is judged by the same examples each time; new ones are looked for at every desk, where HYPOTHESIS finds them.
-settings.register_profile("ci", derandomize=True)
-if "CI" in os.environ:
-    settings.load_profile("ci")
+# How long an example takes depends on what else runs, and decides nothing.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("desk", deadline=None)
+settings.load_profile("ci" if "CI" in os.environ else "desk")
 
 
 @pytest.fixture(scope="session")

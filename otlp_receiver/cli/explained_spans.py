@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from otlp_receiver.cli.explained_columns import ORDER, column_of
 from otlp_receiver.cli.explained_usage import usage_notes
 from otlp_receiver.decode.span_table import SpanTable
+from otlp_receiver.mapping.keys import NOTHING
 from otlp_receiver.mapping.numbers import parse_number
-from otlp_receiver.mapping.plan import COUNT_FIELDS, FIELD_INDEX, FIELDS, NOTHING, Plan
+from otlp_receiver.mapping.plan import COUNT_FIELDS, FIELD_INDEX, FIELDS, Plan
 from otlp_receiver.mapping.resolution import Resolution
 
 _STATUS_ERROR: Final = 2
@@ -280,7 +281,7 @@ class Explainer:
 
     def _copies(self, span: int) -> tuple[str, ...]:
         found = self.resolution.candidates
-        winners = set(self.resolution.winners[span].tolist())
+        winners = set(self.resolution.winners[span, :].tolist())
         fields, parameters = found.keys.field, found.keys.parameters
         return tuple(
             self._key(row)

@@ -4,14 +4,13 @@ It runs over every input and output of every model call, so it is one linear pas
 most texts are one message of one text, which their ends and the number of their quotes tell in a tenth of that.
 """
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otlp_receiver.mapping.arrow_arrays import Mask
+from otlp_receiver.mapping.arrow_arrays import Mask, has_text, text_bytes, text_ends
 
 _TEXT: Final = r'"(?:[^"\\]|\\.)+"'
 _KIND: Final = '"type": ?"(?:text|reasoning)"'
@@ -43,9 +42,9 @@ def are_canonical(texts: pa.StringArray) -> Mask:
     A whole match, so that nothing else can hide in it; tool calls and media always get their second look.
     """
     found = _are_one_plain_message(texts)
-    rest = np.flatnonzero(~found & (pc.binary_length(texts).to_numpy() > 0))
-    matched = pc.match_substring_regex(texts.take(pa.array(rest)), WHOLE)
-    found[rest] = matched.to_numpy(zero_copy_only=False)
+    rest = np.flatnonzero(~found & has_text(texts))
+    if len(rest):
+        found[rest] = _match(texts.take(pa.array(rest)), WHOLE)
     return found
 
 
@@ -55,26 +54,39 @@ def is_canonical(text: str) -> bool:
 
 
 def _are_one_plain_message(texts: pa.StringArray) -> Mask:
-    begins = _any(pc.starts_with(texts, head) for head in _HEADS)
-    ends = _any([pc.ends_with(texts, _TAIL)]) & ~_any(pc.ends_with(texts, other) for other in _NO_TAILS)
+    begins = _begin(texts)
+    ends = _mask(pc.ends_with(texts, _TAIL))
+    for other in _NO_TAILS:
+        ends &= ~_mask(pc.ends_with(texts, other))
     quotes = _quotes(texts)
     found: Mask = begins & ends & (quotes == _QUOTES)
     reasoned = np.flatnonzero(begins & (quotes == _QUOTES_WITH_REASON))
-    tails = pc.binary_slice(texts.take(pa.array(reasoned)).cast(pa.binary()), -_TAIL_BYTES)
-    found[reasoned] = pc.match_substring_regex(tails, _TAIL_WITH_REASON).to_numpy(zero_copy_only=False)
+    if len(reasoned):
+        tails = pc.binary_slice(texts.take(pa.array(reasoned)).cast(pa.binary()), -_TAIL_BYTES)
+        found[reasoned] = _match(tails, _TAIL_WITH_REASON)
     return found
 
 
-def _any(masks: Iterable[pa.BooleanArray]) -> Mask:
-    found: Mask = np.logical_or.reduce([mask.to_numpy(zero_copy_only=False) for mask in masks])
+def _begin(texts: pa.StringArray) -> Mask:
+    found = np.zeros(len(texts), bool)
+    for head in _HEADS:
+        found |= _mask(pc.starts_with(texts, head))
+        if found.all():  # most batches are of one writer, and one half of one role
+            break
     return found
+
+
+def _match(texts: pa.StringArray | pa.BinaryArray, pattern: str) -> Mask:
+    """To be called for some texts only: for none, the pattern would be compiled all the same."""
+    return _mask(pc.match_substring_regex(texts, pattern))
+
+
+def _mask(array: pa.BooleanArray) -> Mask:
+    return np.array(array.to_numpy(zero_copy_only=False))
 
 
 def _quotes(texts: pa.StringArray) -> Any:
     """How many quotes each text has."""
-    if not len(texts):
-        return np.zeros(0, np.int64)
-    _, offsets, values = texts.buffers()
-    edges = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    places = np.flatnonzero(np.frombuffer(values or b"", np.uint8)[edges[0] : edges[-1]] == ord('"'))
+    edges = text_ends(texts)
+    places = np.flatnonzero(text_bytes(texts)[edges[0] : edges[-1]] == ord('"'))
     return np.diff(np.searchsorted(places, edges - edges[0]))

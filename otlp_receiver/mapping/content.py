@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otlp_receiver.decode.span_table import SpanTable
-from otlp_receiver.mapping.arrow_arrays import Mask, chosen, empty_lists, has_text
+from otlp_receiver.mapping.arrow_arrays import Mask, chosen, empty_lists, empty_texts, has_text
 from otlp_receiver.mapping.canonical import are_canonical, is_canonical
 from otlp_receiver.mapping.conversations import (
     Conversation,
@@ -23,6 +23,7 @@ from otlp_receiver.mapping.event_messages import event_messages
 from otlp_receiver.mapping.messages import Message, canonical_message, parse_json, to_json, tool_calls
 from otlp_receiver.mapping.plan import Plan
 from otlp_receiver.mapping.resolution import Resolution
+from otlp_receiver.mapping.types import Types
 from pipelines.schema import TOOL_CALLS
 
 _ROLES: Final = {"input": "user", "output": "assistant"}
@@ -80,16 +81,15 @@ class _Half:
         return say_no_more(copies, self.messages.get(span) or (parse_json(sent) if is_canonical(sent) else []))
 
 
-def content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.StringArray) -> Content:
+def content(plan: Plan, table: SpanTable, resolution: Resolution, types: Types) -> Content:
     """Each half on its own: what the user set, else messages, else message events, else a tool's or a search's own."""
-    kinds = np.asarray(types.to_numpy(zero_copy_only=False))
     events = event_messages(plan, table)
-    asked = _half(plan, resolution, "input", kinds, events["input"])
+    asked = _half(plan, resolution, "input", types, events["input"])
     _add_instructions(resolution, asked)
-    answered = _half(plan, resolution, "output", kinds, events["output"])
+    answered = _half(plan, resolution, "output", types, events["output"])
     for half in (asked, answered):
         resolution.show_copies(f"{half.side}_messages", half.has_all_of)
-    _show_embeddings(resolution, answered, kinds == "EMBEDDING")
+    _show_embeddings(resolution, answered, types.are("EMBEDDING"))
     resolution.show(resolution.rows("run_messages")[sorted(asked.of_run & answered.of_run)])
     calls = {span: tool_calls(messages) for span, messages in answered.messages.items()}
     return Content(
@@ -100,12 +100,11 @@ def content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.Stri
     )
 
 
-def _half(plan: Plan, resolution: Resolution, side: Side, kinds: Any, events: dict[int, list[Message]]) -> _Half:
+def _half(plan: Plan, resolution: Resolution, side: Side, types: Types, events: dict[int, list[Message]]) -> _Half:
     """A half of every span; of the attributes it could come from, those that it shows are marked as shown."""
-    half = _Half(side, pa.repeat("", resolution.spans), _have_json_in_texts(plan, resolution))
+    half = _Half(side, empty_texts(resolution.spans), _have_json_in_texts(plan, resolution))
     free = np.ones(resolution.spans, bool)
-    calls = np.isin(kinds, ("GENERATION",))
-    tools, searches = np.isin(kinds, ("TOOL",)), np.isin(kinds, ("RETRIEVER",))
+    calls, tools, searches = types.are("GENERATION"), types.are("TOOL"), types.are("RETRIEVER")
     free &= ~_take(resolution, half, side, free, messages=calls)
     free &= ~_take(resolution, half, f"tool_{side}", free & tools)
     free &= ~_take(resolution, half, f"retrieval_{side}", free & searches)
@@ -121,8 +120,9 @@ def _half(plan: Plan, resolution: Resolution, side: Side, kinds: Any, events: di
 
 
 def _have_json_in_texts(plan: Plan, resolution: Resolution) -> Mask:
-    conventions = [index for index, convention in enumerate(plan.conventions) if convention.json_in_texts]
-    return np.asarray(resolution.candidates.members[:, conventions].any(axis=1))
+    found = resolution.candidates
+    conventions = [index for index in found.present if plan.conventions[index].json_in_texts]
+    return np.asarray(found.members[:, conventions].any(axis=1))
 
 
 def _take(
@@ -144,9 +144,11 @@ def _take(
         messages: spans whose text is brought into the one shape when it holds messages.
         wrap: those of them whose plain text is one message.
     """
+    if not resolution.is_filled(name):
+        return np.zeros(resolution.spans, bool)
     texts = resolution.text(name)
     taken = wanted & has_text(texts)
-    if resolution.is_filled(name) and not wanted.all():
+    if not wanted.all():
         resolution.show(resolution.rows(name)[~wanted & _are_equal(texts, half.texts)])
     if not taken.any():
         return taken
@@ -197,8 +199,10 @@ def _take_messages(half: _Half, messages: dict[int, list[Message]], wanted: Mask
 
 def _take_run(resolution: Resolution, half: _Half, wanted: Mask) -> Mask:
     """All messages of an agent's run: its last answer is the output, what led to it the input."""
-    texts = resolution.text("run_messages")
     taken = np.zeros(resolution.spans, bool)
+    if not resolution.is_filled("run_messages"):
+        return taken
+    texts = resolution.text("run_messages")
     for span in np.flatnonzero(wanted & has_text(texts)).tolist():
         found = conversation(parse_json(texts[span].as_py()), "input") or []
         answer = found[-1:] if len(found) > 1 and found[-1]["role"] == "assistant" else []
@@ -230,7 +234,7 @@ def _assembled(resolution: Resolution, side: Side, wanted: Mask) -> dict[int, li
     """One message from fields that each hold a piece of it."""
     names = ("input_text",) if side == "input" else ("output_reasoning", "output_text", "output_tool_calls")
     pieces: dict[int, dict[str, Any]] = {}
-    for name in names:
+    for name in filter(resolution.is_filled, names):
         texts = resolution.text(name)
         rows = np.flatnonzero(wanted & has_text(texts))
         for span, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
@@ -299,6 +303,8 @@ def _show_embeddings(resolution: Resolution, half: _Half, embeds: Mask) -> None:
 def _tool_definitions(resolution: Resolution, requested: dict[int, list[Any]]) -> pa.StringArray:
     """What an attribute says, in one shape where it is understood; else what the request in the input offered."""
     texts = resolution.shown_text("tool_definitions")
+    if not requested and not resolution.is_filled("tool_definitions"):
+        return texts
     changed = {span: to_json(tools) for span, tools in requested.items()}
     for span in np.flatnonzero(has_text(texts)).tolist():
         text = texts[span].as_py()

@@ -17,12 +17,11 @@ from config.conventions import ANY_VALUE, PLACE, SAME_AS
 from otlp_receiver.decode.span_table import STRING
 from otlp_receiver.mapping.arrow_arrays import Indices, Mask
 from otlp_receiver.mapping.json_text import LITERAL_STARTS, parse_json, parse_literal, to_json
-from otlp_receiver.mapping.plan import FIELD_INDEX, NOTHING, KeyMeaning, Opening, Plan
+from otlp_receiver.mapping.keys import NOTHING, KeyMeaning, Opening, SpanKeys
+from otlp_receiver.mapping.plan import FIELD_INDEX, MOST_LEVELS, Plan
 
 _MOST_ENTRIES: Final = 1_000
 """Members of one JSON object that become entries of their own; an object with more stays whole."""
-_MOST_LEVELS: Final = 16
-"""Segments of a numbered attribute's key behind its family, and steps of a path."""
 _MOST_DIGITS: Final = 9
 
 
@@ -35,11 +34,14 @@ class Rows:
     values: pa.StringArray
     kinds: npt.NDArray[Any]
     names: list[str]
-    scope: npt.NDArray[Any]
-    """Scope of each span."""
-    scope_names: list[str]
-    cut: frozenset[int]
-    """Spans that lost attributes to a limit of their SDK."""
+    keys: SpanKeys
+    """What is known of the names."""
+    members: Mask
+    """Conventions that the scope of each span belongs to, (span, convention)."""
+    present: frozenset[int]
+    """Conventions that the scope of any span belongs to."""
+    cut: npt.NDArray[Any]
+    """How many attributes each span has lost to a limit of its SDK."""
 
 
 @dataclass(slots=True)
@@ -102,12 +104,11 @@ class Derived:
 
 def derive(plan: Plan, rows: Rows) -> Derived | None:
     """What the plan's openings and families find, None when there is nothing to look into."""
-    opened = {code: plan.openings[name] for code, name in enumerate(rows.names) if name in plan.openings}
-    families = {code: family for code, name in enumerate(rows.names) if (family := _family(plan, name))}
+    opened, families = _openings(rows), rows.keys.families
     if not opened and not families:
         return None
     found = Derived()
-    conditions = _conditions(plan, rows, [opening for openings in opened.values() for opening in openings])
+    conditions = _conditions(rows, [opening for openings in opened.values() for opening in openings])
     for code, openings in opened.items():
         spans = [(opening, conditions.spans(opening)) for opening in openings]
         of_key = np.flatnonzero(rows.code == code)
@@ -115,11 +116,21 @@ def derive(plan: Plan, rows: Rows) -> Derived | None:
             if opening.is_whole_as_sent:
                 found.add_as_sent(rows, of_key[mask[rows.owner[of_key]]], opening.meaning)
         inner = [(opening, mask) for opening, mask in spans if not opening.is_whole_as_sent]
-        wanted = np.logical_or.reduce([np.zeros(len(rows.scope), bool), *(mask for _, mask in inner)])
+        wanted = np.logical_or.reduce([np.zeros(len(rows.members), bool), *(mask for _, mask in inner)])
         for row in of_key[wanted[rows.owner[of_key]]].tolist():
             _open(found, rows, row, [opening for opening, mask in inner if mask[rows.owner[row]]])
     _gather(found, plan, rows, families, conditions)
     return found
+
+
+def _openings(rows: Rows) -> dict[int, list[Opening]]:
+    """Of the openings of the keys, those that may count: most belong to the scopes of one convention."""
+    scopes = {NOTHING, *rows.present}
+    live = {
+        code: [opening for opening in openings if opening.scope_of in scopes]
+        for code, openings in rows.keys.openings.items()
+    }
+    return {code: openings for code, openings in live.items() if openings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +138,31 @@ class _Conditions:
     """On which spans an opening counts.
 
     Attributes:
-        scope: of each span.
-        members: conventions that each scope belongs to.
+        members: conventions that the scope of each span belongs to, (span, convention).
         holders: key and value of an attribute → which spans have it.
     """
 
-    scope: npt.NDArray[Any]
-    members: list[frozenset[int]]
+    members: Mask
     holders: dict[tuple[str, str], Mask]
 
     def spans(self, opening: Opening) -> Mask:
         """On which spans an opening counts."""
-        found = np.ones(len(self.scope), bool)
+        found = np.ones(len(self.members), bool)
         if opening.scope_of != NOTHING:
-            found &= np.array([opening.scope_of in members for members in self.members], bool)[self.scope]
+            found &= self.members[:, opening.scope_of]
         for wanted in opening.when:
             found &= self.holders[wanted]
         return found
 
 
-def _conditions(plan: Plan, rows: Rows, openings: Sequence[Opening]) -> _Conditions:
-    members = [frozenset(plan.scope_conventions(name)) for name in rows.scope_names]
+def _conditions(rows: Rows, openings: Sequence[Opening]) -> _Conditions:
     wanted = {each for opening in openings for each in opening.when}
-    return _Conditions(rows.scope, members, {each: _holders(rows, *each) for each in wanted})
+    return _Conditions(rows.members, {each: _holders(rows, *each) for each in wanted})
 
 
 def _holders(rows: Rows, key: str, value: str) -> Mask:
     """Spans that have an attribute of this value."""
-    holds = np.zeros(len(rows.scope), bool)
+    holds = np.zeros(len(rows.members), bool)
     other = value.removeprefix(SAME_AS)
     if key not in rows.names or (other != value and other not in rows.names):
         return holds
@@ -223,7 +231,7 @@ def _loads(text: str) -> Any:
 
 def _at(value: Any, path: Sequence[str]) -> Any:
     """What lies at a path, None for nothing; texts that are JSON themselves are gone into."""
-    for step in path[:_MOST_LEVELS]:
+    for step in path[:MOST_LEVELS]:
         if isinstance(value, str):
             value = _loads(value)
         if isinstance(value, dict):
@@ -256,17 +264,10 @@ def _add_entries(found: Derived, place: tuple[int, str], opening: Opening, value
                 found.link(row)
 
 
-def _family(plan: Plan, name: str) -> str:
-    """The family that a numbered key belongs to, empty for none: the longest prefix that a number follows."""
-    segments = name.split(".")
-    for end in range(min(len(segments), _MOST_LEVELS) - 1, 0, -1):
-        if segments[end].isdecimal() and (prefix := ".".join(segments[:end])) in plan.families:
-            return prefix
-    return ""
-
-
 def _gather(found: Derived, plan: Plan, rows: Rows, families: Mapping[int, str], conditions: _Conditions) -> None:
     """One list per (span, family), from all of its attributes."""
+    if not families:
+        return
     numbered = np.flatnonzero(np.isin(rows.code, list(families)))
     texts = rows.values.take(pa.array(numbered)).to_pylist()
     counts = {family: conditions.spans(plan.families[family]) for family in {*families.values()}}
@@ -287,7 +288,7 @@ def _gather(found: Derived, plan: Plan, rows: Rows, families: Mapping[int, str],
 def _listed_meaning(plan: Plan, rows: Rows, owner: int, family: str) -> KeyMeaning:
     """What a list means; one that a limit may have cut comes behind what holds all in one attribute (OpenInference)."""
     meaning = plan.families[family].meaning
-    if owner not in rows.cut:
+    if not rows.cut[owner]:
         return meaning
     return replace(meaning, field=_LAST_RESORTS.get(meaning.field, meaning.field))
 
@@ -308,7 +309,7 @@ def _tree(leaves: Iterable[tuple[list[str], Any]]) -> Any:
     root: dict[str, Any] = {}
     for path, value in leaves:
         node = root
-        for step in path[:_MOST_LEVELS]:
+        for step in path[:MOST_LEVELS]:
             node = node.setdefault(step or " ", {})
         node[""] = value
     return _lists(root)

@@ -16,22 +16,26 @@ from otlp_receiver.mapping.arrow_arrays import (
     chosen,
     empty_lists,
     first_text,
+    has_items,
     has_text,
     offsets,
+    signed_time_array,
+    take_text,
     text_map,
     time_array,
 )
 from otlp_receiver.mapping.content import content
 from otlp_receiver.mapping.costs import cost_columns
+from otlp_receiver.mapping.keys import NOTHING
 from otlp_receiver.mapping.messages import parse_json, to_json
 from otlp_receiver.mapping.metadata import metadata
-from otlp_receiver.mapping.plan import FIELD_INDEX, NOTHING, Plan
+from otlp_receiver.mapping.plan import FIELD_INDEX, Plan
 from otlp_receiver.mapping.resolution import Resolution
 from otlp_receiver.mapping.status import first_token_times, is_true, status_columns
-from otlp_receiver.mapping.types import observation_types
+from otlp_receiver.mapping.types import Types, observation_types
 from otlp_receiver.mapping.usage import usage_columns
 from pipelines.ingest import Request
-from pipelines.schema import EVENTS, LINKS, OBSERVATIONS, TEXTS, TIME
+from pipelines.schema import EVENTS, LINKS, OBSERVATIONS, TEXT_MAP, TEXTS
 
 _SPAN_KINDS: Final = pa.array(["UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"])
 _STATUS_CODES: Final = pa.array(["UNSET", "OK", "ERROR"])
@@ -43,37 +47,40 @@ _PLAIN_FIELDS: Final = (
 
 def observations(plan: Plan, table: SpanTable, resolution: Resolution, requests: Sequence[Request]) -> pa.RecordBatch:
     """One row per span, with the schema of `OBSERVATIONS`."""
-    columns = {name: resolution.shown_text(name) for name in _PLAIN_FIELDS}
+    columns = resolution.shown_texts(*_PLAIN_FIELDS, "response_model")
     columns["provider"] = _providers(plan, resolution)
     columns |= _identity(table, resolution, requests)
     columns |= usage_columns(plan, resolution, columns["provider"])
     columns |= cost_columns(resolution, columns["total_tokens"])
     columns["finish_reasons"] = _text_lists(resolution, "finish_reasons")
     columns["tags"] = _text_lists(resolution, "tags", separator=",")
-    columns["model"] = first_text(resolution.shown_text("response_model"), columns["request_model"])
-    columns["type"] = observation_types(plan, table, resolution, columns)
-    columns |= _content(plan, table, resolution, columns["type"])
-    columns["finish_reasons"] = _with_reasons_of_messages(columns)
-    columns["name"] = _names(table, resolution, columns)
+    columns["model"] = first_text(columns.pop("response_model"), columns["request_model"])
+    types = observation_types(plan, table, resolution, columns)
+    columns["type"] = types.texts()
+    columns |= _content(plan, table, resolution, types)
+    columns["finish_reasons"] = _with_reasons_of_messages(columns, types)
+    columns["name"] = _names(table, resolution, columns, types)
     columns["completion_start_time"] = first_token_times(plan, table, resolution)
     columns["model_parameters"] = _parameters(resolution)
     columns["convention"] = _dialects(plan, resolution)
     columns |= status_columns(table, resolution) | _origin(table, resolution)
     columns["events"], columns["links"] = _events(table), _links(table)
     columns["metadata"] = metadata(table, resolution)
-    return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+    return pa.RecordBatch.from_arrays([columns[name] for name in _NAMES], schema=_SCHEMA)
 
 
 _SCHEMA: Final = OBSERVATIONS.arrow_schema
+_NAMES: Final = tuple(_SCHEMA.names)
 
 
 def _identity(table: SpanTable, resolution: Resolution, requests: Sequence[Request]) -> dict[str, pa.Array]:
     spans = table.spans
     request = spans.column("request")
+    received = np.array([each.received_at_ns for each in requests], np.int64)[request.to_numpy()]
     parent = spans.column("parent_span_id")
     return {
         "project_id": pa.array([request.project_id for request in requests], pa.string()).take(request),
-        "ingested_at": pa.array([request.received_at_ns for request in requests], pa.int64()).take(request).cast(TIME),
+        "ingested_at": signed_time_array(received),
         "trace_id": spans.column("trace_id"),
         "id": spans.column("span_id"),
         "parent_observation_id": parent,
@@ -93,6 +100,8 @@ def _identity(table: SpanTable, resolution: Resolution, requests: Sequence[Reque
 
 def _root_marks(resolution: Resolution) -> Mask:
     """Spans that the application says are roots; what else it says there stays in metadata."""
+    if not resolution.is_filled("is_root"):
+        return np.zeros(resolution.spans, bool)
     marked = is_true(resolution.text("is_root"))
     resolution.show(resolution.rows("is_root")[marked])
     return marked
@@ -100,7 +109,10 @@ def _root_marks(resolution: Resolution) -> Mask:
 
 def _providers(plan: Plan, resolution: Resolution) -> pa.StringArray:
     """Providers under one name; one that was renamed is in metadata as sent."""
-    texts = resolution.text("provider").dictionary_encode()
+    texts = resolution.text("provider")
+    if not resolution.is_filled("provider"):
+        return texts
+    texts = texts.dictionary_encode()
     names = pa.array(
         [plan.provider_names.get(name.lower(), name) for name in texts.dictionary.to_pylist()], pa.string()
     )
@@ -115,23 +127,24 @@ def _enum_names(numbers: pa.Int32Array, names: pa.StringArray) -> pa.StringArray
     return names.take(pa.array(np.where((values >= 0) & (values < len(names)), values, 0)))
 
 
-def _content(plan: Plan, table: SpanTable, resolution: Resolution, types: pa.StringArray) -> dict[str, pa.Array]:
+def _content(plan: Plan, table: SpanTable, resolution: Resolution, types: Types) -> dict[str, pa.Array]:
     found = content(plan, table, resolution, types)
     return {name: getattr(found, name) for name in ("input", "output", "tool_calls", "tool_definitions")}
 
 
 def _text_lists(resolution: Resolution, name: str, *, separator: str = "") -> pa.ListArray:
     """Lists that came as an array, as its JSON, or as one plain text; one that was split is in metadata as sent."""
+    if not resolution.is_filled(name):
+        return empty_lists(TEXTS, resolution.spans)
     texts = resolution.text(name).dictionary_encode()
     split = [_split(text, separator) for text in texts.dictionary.to_pylist()]
     found = [
         _as_list(text) if items is None else items
         for text, items in zip(texts.dictionary.to_pylist(), split, strict=True)
     ]
-    if resolution.is_filled(name):
-        whole = np.array([items is None for items in split], bool)
-        resolution.show(resolution.rows(name)[whole[texts.indices.to_numpy()]])
-        resolution.show_copies(name, lambda span, text: _as_list(text) == found[texts.indices[span].as_py()])
+    whole = np.array([items is None for items in split], bool)
+    resolution.show(resolution.rows(name)[whole[texts.indices.to_numpy()]])
+    resolution.show_copies(name, lambda span, text: _as_list(text) == found[texts.indices[span].as_py()])
     return pa.array(found, TEXTS).take(texts.indices)
 
 
@@ -141,11 +154,10 @@ def _split(text: str, separator: str) -> list[str] | None:
     return [item for each in text.split(separator) if (item := each.strip())]
 
 
-def _with_reasons_of_messages(columns: dict[str, pa.Array]) -> pa.ListArray:
+def _with_reasons_of_messages(columns: dict[str, pa.Array], types: Types) -> pa.ListArray:
     """finish_reasons, of a model call that has none from its answer's messages (streams, message events)."""
     reasons = columns["finish_reasons"]
-    none_given = pc.and_(pc.equal(pc.list_value_length(reasons), 0), pc.equal(columns["type"], "GENERATION"))
-    silent = np.flatnonzero(none_given.to_numpy(zero_copy_only=False)).tolist()
+    silent = np.flatnonzero(~has_items(reasons) & types.are("GENERATION")).tolist()
     said = {span: found for span in silent if (found := _reasons_in(columns["output"][span].as_py()))}
     if not said:
         return reasons
@@ -169,12 +181,11 @@ def _as_list(text: str) -> list[str]:
     return [text] if text else []
 
 
-def _names(table: SpanTable, resolution: Resolution, columns: dict[str, pa.Array]) -> pa.StringArray:
+def _names(table: SpanTable, resolution: Resolution, columns: dict[str, pa.Array], types: Types) -> pa.StringArray:
     given = resolution.text("display_name")
     names = first_text(given, _with_objects(resolution, table.spans.column("name")))
-    for kind, own in (("TOOL", "tool_name"), ("AGENT", "agent_name")):
-        named = has_text(columns[own]) & pc.equal(columns["type"], kind).to_numpy(zero_copy_only=False)
-        names = chosen(named, columns[own], names)
+    for of_type, own in ((types.are("TOOL"), "tool_name"), (types.are("AGENT"), "agent_name")):
+        names = chosen(of_type & has_text(columns[own]), columns[own], names)
     if resolution.is_filled("display_name"):
         resolution.show(resolution.rows("display_name")[pc.equal(names, given).to_numpy(zero_copy_only=False)])
     return names
@@ -192,11 +203,13 @@ def _with_objects(resolution: Resolution, names: pa.StringArray) -> pa.StringArr
 def _parameters(resolution: Resolution) -> pa.MapArray:
     """Of two spellings of one parameter the one sent first; the other stays in metadata if it says something else."""
     found = resolution.candidates
+    if not found.keys.parameters:
+        return empty_lists(TEXT_MAP, resolution.spans)
     number_of = {name: number for number, name in enumerate(dict.fromkeys(found.keys.parameters.values()))}
     numbers = np.full(len(found.names), NOTHING, np.int64)
     for code, name in found.keys.parameters.items():
         numbers[code] = number_of[name]
-    rows = np.flatnonzero((numbers[found.code] >= 0) & has_text(found.values))
+    rows = np.flatnonzero((numbers[found.code] >= 0) & found.has_value)
     parameters, first, group = np.unique(
         found.owner[rows].astype(np.int64) * len(number_of) + numbers[found.code[rows]],
         return_index=True,
@@ -204,7 +217,7 @@ def _parameters(resolution: Resolution) -> pa.MapArray:
     )
     _show_equal(resolution, rows, rows[first][group])
     rows = rows[first]
-    keys = pa.array(list(number_of), pa.string()).take(pa.array(parameters % max(len(number_of), 1)))
+    keys = pa.array(list(number_of), pa.string()).take(pa.array(parameters % len(number_of)))
     return text_map(found.owner[rows], keys, found.values.take(pa.array(rows)), resolution.spans)
 
 
@@ -212,6 +225,8 @@ def _show_equal(resolution: Resolution, rows: Indices, winners: Indices) -> None
     """Say that the winners' column shows them, and those that say the same."""
     resolution.shown[winners] = True
     lost = rows != winners
+    if not lost.any():
+        return
     values = resolution.candidates.values
     equal = pc.equal(values.take(pa.array(rows[lost])), values.take(pa.array(winners[lost])))
     resolution.shown[rows[lost][equal.to_numpy(zero_copy_only=False)]] = True
@@ -225,27 +240,31 @@ def _dialects(plan: Plan, resolution: Resolution) -> pa.StringArray:
     found = resolution.candidates
     none = len(plan.dialects)
     spoken = found.keys.dialect[found.code]
-    spoken = np.where((spoken == NOTHING) | ~has_text(found.values), none, spoken).astype(np.int16)
+    spoken = np.where((spoken == NOTHING) | ~found.has_value, none, spoken).astype(np.int16)
     best = np.full(resolution.spans, none, np.int16)
     np.minimum.at(best, found.owner, spoken)
     by_scope = found.members.any(axis=1)
-    order = np.array([plan.dialects.index(convention.name) for convention in plan.conventions], np.int16)
-    best[by_scope] = order[found.members[by_scope].argmax(axis=1)]
-    return pa.array([*plan.dialects, ""], pa.string()).take(pa.array(best))
+    best[by_scope] = plan.dialect_of_convention[found.members[by_scope].argmax(axis=1)]
+    return plan.dialect_names.take(pa.array(best))
 
 
 def _origin(table: SpanTable, resolution: Resolution) -> dict[str, pa.Array]:
     """Resource and scope: mapped once each, then handed to their spans."""
     resource, scope = table.spans.column("resource"), table.spans.column("scope")
-    service_rows = resolution.resource_winners[:, FIELD_INDEX["service_name"]]
-    services = resolution.resource_values.take(pa.array(service_rows, mask=service_rows < 0))
+    services = resolution.resource_winners[resolution.resource_of_span, FIELD_INDEX["service_name"]]
     return {
-        "service_name": pc.fill_null(services.take(resource), ""),
-        "resource_attributes": attribute_map(table.resource_attributes, table.resources.num_rows).take(resource),
-        "scope_attributes": attribute_map(table.scope_attributes, table.scopes.num_rows).take(scope),
+        "service_name": take_text(resolution.resource_values, services),
+        "resource_attributes": _handed_down(table.resource_attributes, table.resources.num_rows, resource),
+        "scope_attributes": _handed_down(table.scope_attributes, table.scopes.num_rows, scope),
         "scope_name": table.scopes.column("name").take(scope),
         "scope_version": table.scopes.column("version").take(scope),
     }
+
+
+def _handed_down(attributes: pa.RecordBatch, owners: int, owner_of_span: pa.Int32Array) -> pa.MapArray:
+    if not attributes.num_rows:
+        return empty_lists(TEXT_MAP, len(owner_of_span))
+    return attribute_map(attributes, owners).take(owner_of_span)
 
 
 def _structs(owners: npt.NDArray[Any], count: int, kind: pa.ListType, fields: list[pa.Array]) -> pa.ListArray:

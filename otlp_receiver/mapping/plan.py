@@ -9,83 +9,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from config.conventions import FIELD_NAMES, LEGACY_PRECEDENCE, PLACE, Convention, CountField, Source, place
+from otlp_receiver.mapping.keys import NOTHING, KeyArrays, KeyMeaning, Opening, Remembered, Scopes, SpanKeys, key_arrays
 from otlp_receiver.mapping.type_rules import TypeRules, compile_type_rules, matches
 
 FIELDS: Final = FIELD_NAMES
 FIELD_INDEX: Final = {name: index for index, name in enumerate(FIELDS)}
 COUNT_FIELDS: Final = frozenset(FIELD_INDEX[name] for name in get_args(CountField))
-NOTHING: Final = -1
 
 # Keys are the sender's to invent: what is remembered of them is bounded, and forgotten all at once.
 _MOST_REMEMBERED: Final = 50_000
 _SOURCES_PER_CONVENTION: Final = 1_000
+MOST_LEVELS: Final = 16
+"""Segments of a numbered attribute's key that are looked at, and steps of a path."""
 LEGACY_RANK: Final = LEGACY_PRECEDENCE * _SOURCES_PER_CONVENTION
-
-
-@dataclass(frozen=True, slots=True)
-class KeyMeaning:
-    """What an attribute key means.
-
-    Attributes:
-        field: index into `FIELDS`, or NOTHING.
-        rank: smaller beats larger for the same field.
-        rule: index into `Plan.types.rules`, or NOTHING.
-        dialect: index into `Plan.dialects` that the key speaks for, or NOTHING.
-        parameter: name in model_parameters, or empty.
-        entry: name among the observation's metadata when it is not the key itself, or empty.
-        trace_entry: name among the trace's metadata, or empty.
-    """
-
-    field: int = NOTHING
-    rank: int = 0
-    rule: int = NOTHING
-    dialect: int = NOTHING
-    parameter: str = ""
-    entry: str = ""
-    trace_entry: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A place in an attribute's value that means something of its own.
-
-    Attributes:
-        meaning: of the value at the place; of an object's members, when `entries` says what they are.
-        path: names and positions, empty for the whole value.
-        scope_of: index of the convention whose scopes the span must be of, or NOTHING.
-        entries: "" for one value, else the property of KeyMeaning that names each member.
-        when: attributes of the span and the values that they must have.
-        json_texts: whether the value's texts are JSON once more.
-        names: of members that are shown under another name, or under none.
-        whole: whether what lies at the path shows all of the attribute.
-    """
-
-    meaning: KeyMeaning
-    path: tuple[str, ...]
-    scope_of: int = NOTHING
-    entries: str = ""
-    when: tuple[tuple[str, str], ...] = ()
-    json_texts: bool = False
-    names: dict[str, str] = field(default_factory=dict)
-    whole: bool = False
-
-    @property
-    def is_whole_as_sent(self) -> bool:
-        """Whether all of the value counts as it is."""
-        return not (self.path or self.entries or self.json_texts)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyArrays:
-    """Meanings of a dictionary of keys, one array a property; the dictionaries map code → name."""
-
-    field: npt.NDArray[np.int16]
-    rank: npt.NDArray[np.int32]
-    rule: npt.NDArray[np.int16]
-    dialect: npt.NDArray[np.int16]
-    parameters: dict[int, str]
-    entries: dict[int, str]
-    trace_entries: dict[int, str]
 
 
 @dataclass(slots=True)
@@ -95,6 +31,8 @@ class Plan:
     Attributes:
         conventions: by precedence.
         dialects: their names, those that only count alone behind the others.
+        dialect_names: the same as an array, with an empty one behind them.
+        dialect_of_convention: index into `dialects` of each convention.
         types: what decides the type of an observation.
         openings: attribute key → places in its value.
         provider_names: provider as sent, in lower case → its name.
@@ -104,6 +42,8 @@ class Plan:
 
     conventions: tuple[Convention, ...]
     dialects: list[str] = field(init=False)
+    dialect_names: pa.StringArray = field(init=False)
+    dialect_of_convention: npt.NDArray[np.int16] = field(init=False)
     types: TypeRules = field(init=False)
     openings: dict[str, list[Opening]] = field(init=False, default_factory=dict)
     families: dict[str, Opening] = field(init=False, default_factory=dict)
@@ -114,10 +54,18 @@ class Plan:
     _remembered: dict[str, KeyMeaning] = field(init=False, default_factory=dict)
     _scopes: dict[str, tuple[int, ...]] = field(init=False, default_factory=dict)
     _ignored: dict[str, list[tuple[int, str]]] = field(init=False, default_factory=dict)
+    _span_keys: Remembered[SpanKeys] = field(init=False)
+    _resource_keys: Remembered[KeyArrays] = field(init=False)
+    _scope_lists: Remembered[Scopes] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._span_keys, self._resource_keys = Remembered(self._look_up), Remembered(self._look_up_of_resource)
+        self._scope_lists = Remembered(self._look_up_scopes)
         recognised = sorted(self.conventions, key=lambda convention: convention.recognise.last)
         self.dialects = [convention.name for convention in recognised]
+        self.dialect_names = pa.array([*self.dialects, ""])
+        places = [self.dialects.index(convention.name) for convention in self.conventions]
+        self.dialect_of_convention = np.array(places, np.int16)
         self.provider_names = {
             sent: name for convention in reversed(self.conventions) for sent, name in convention.provider_names.items()
         }
@@ -212,13 +160,50 @@ class Plan:
             known = self._remembered[key] = self._free_meaning(key)
         return known
 
-    def span_keys(self, keys: Sequence[str]) -> list[KeyMeaning]:
-        """Meanings of the keys of span attributes."""
-        return [self._meaning(key) for key in keys]
+    def span_keys(self, keys: Sequence[str]) -> SpanKeys:
+        """What is known of the keys of span attributes."""
+        return self._span_keys.of(keys)
 
-    def resource_keys(self, keys: Sequence[str]) -> list[KeyMeaning]:
+    def _look_up(self, keys: Sequence[str]) -> SpanKeys:
+        meanings = [self._meaning(key) for key in keys]
+        return SpanKeys(
+            meanings,
+            key_arrays(meanings),
+            openings={code: self.openings[key] for code, key in enumerate(keys) if key in self.openings},
+            families={code: family for code, key in enumerate(keys) if (family := self._family(key))},
+            quoted=[code for code, key in enumerate(keys) if key.startswith(self.quoted)],
+            ignorable=self.ignorable(keys),
+        )
+
+    def ignorable(self, keys: Sequence[str], first_code: int = 0) -> list[tuple[int, int, str]]:
+        """As in `SpanKeys`, for keys whose codes begin at a number."""
+        return [(code, *each) for code, key in enumerate(keys, first_code) for each in self._ignored.get(key, ())]
+
+    def _family(self, key: str) -> str:
+        """The family that a numbered key belongs to, empty for none: the longest prefix that a number follows."""
+        segments = key.split(".")
+        for end in range(min(len(segments), MOST_LEVELS) - 1, 0, -1):
+            if segments[end].isdecimal() and (prefix := ".".join(segments[:end])) in self.families:
+                return prefix
+        return ""
+
+    def resource_keys(self, keys: Sequence[str]) -> KeyArrays:
         """Meanings of the keys of resource attributes."""
-        return [self._resource.get(key, KeyMeaning()) for key in keys]
+        return self._resource_keys.of(keys)
+
+    def _look_up_of_resource(self, keys: Sequence[str]) -> KeyArrays:
+        return key_arrays([self._resource.get(key, KeyMeaning()) for key in keys])
+
+    def scopes(self, names: Sequence[str]) -> Scopes:
+        """What is known of instrumentation scopes, each by its name."""
+        return self._scope_lists.of(names)
+
+    def _look_up_scopes(self, names: Sequence[str]) -> Scopes:
+        owners = [self.scope_conventions(name) for name in names]
+        members = np.zeros((len(names), len(self.conventions)), bool)
+        for scope, conventions in enumerate(owners):
+            members[scope, list(conventions)] = True
+        return Scopes(members, frozenset().union(*owners))
 
     def scope_conventions(self, scope: str) -> tuple[int, ...]:
         """Indices of the conventions that an instrumentation scope belongs to, by precedence."""
@@ -234,10 +219,6 @@ class Plan:
             if any(matches(pattern, scope) for pattern in convention.recognise.scopes):
                 yield index
 
-    def ignored(self, key: str) -> list[tuple[int, str]]:
-        """For whom a key's value may say nothing: (index of a convention, pattern of such values)."""
-        return self._ignored.get(key, [])
-
     def named(self, attribute: str) -> frozenset[str]:
         """Union over the conventions of one of their event sections, such as `lifted_events`."""
         return frozenset(name for convention in self.conventions for name in getattr(convention, attribute))
@@ -249,23 +230,3 @@ def _ranked(convention: Convention, sources: Sequence[Source]) -> list[tuple[int
         (place(convention, source) * _SOURCES_PER_CONVENTION + position, source)
         for position, source in enumerate(sources)
     ]
-
-
-def key_arrays(meanings: Sequence[KeyMeaning]) -> KeyArrays:
-    """Meanings as columns, by code."""
-    return KeyArrays(
-        np.array([meaning.field for meaning in meanings], np.int16),
-        np.array([meaning.rank for meaning in meanings], np.int32),
-        np.array([meaning.rule for meaning in meanings], np.int16),
-        np.array([meaning.dialect for meaning in meanings], np.int16),
-        *(
-            {code: name for code, meaning in enumerate(meanings) if (name := getattr(meaning, kind))}
-            for kind in ("parameter", "entry", "trace_entry")
-        ),
-    )
-
-
-def keys_of(attributes: pa.RecordBatch) -> tuple[list[str], npt.NDArray[np.int32]]:
-    """An attribute table's dictionary of keys, and the code of each row."""
-    column = attributes.column("key")
-    return column.dictionary.to_pylist(), column.indices.to_numpy()

@@ -6,7 +6,7 @@ Vectorised: the meaning of each distinct key is looked up once, then numpy picks
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,25 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otlp_receiver.decode.span_table import SpanTable
-from otlp_receiver.mapping.arrow_arrays import Indices, Mask, first_text, has_text, take_text
+from otlp_receiver.mapping.arrow_arrays import Indices, Mask, empty_texts, first_text, has_text, take_text
 from otlp_receiver.mapping.derived import Rows, derive
 from otlp_receiver.mapping.json_text import parse_json
-from otlp_receiver.mapping.plan import (
-    COUNT_FIELDS,
-    FIELD_INDEX,
-    FIELDS,
-    NOTHING,
-    KeyArrays,
-    Plan,
-    key_arrays,
-    keys_of,
-)
+from otlp_receiver.mapping.keys import NOTHING, KeyArrays, key_arrays, keys_of
+from otlp_receiver.mapping.plan import FIELD_INDEX, Plan
 from otlp_receiver.mapping.type_rules import matches
-
-_NO_WINNER: Final = np.iinfo(np.int64).max
-_RANK_SHIFT: Final = 32
-_ROW_MASK: Final = (1 << _RANK_SHIFT) - 1
-_ZERO_PENALTY: Final = 1 << 24
+from otlp_receiver.mapping.winners import Winners, winners
 
 
 @dataclass(slots=True)
@@ -43,6 +31,7 @@ class Candidates:
         owner: span of each.
         code: index into `names` of each.
         values: text of each.
+        has_value: whether it is not empty.
         names: the keys.
         keys: their meanings.
         span_rows: how many are span attributes; those of events are shown in `events` whatever becomes of them.
@@ -52,13 +41,16 @@ class Candidates:
         parts: rows of derived candidates that show an attribute only together with others.
         wholes: those attributes.
         members: conventions that the scope of each span belongs to, (span, convention).
+        present: conventions that the scope of any span belongs to.
         opened: whether any value is not as sent, because it was a JSON string.
+        ignorable: as in `SpanKeys`.
         ignored: rows that fill no field and decide no type.
     """
 
     owner: npt.NDArray[Any]
     code: npt.NDArray[Any]
     values: pa.StringArray
+    has_value: Mask
     names: list[str]
     keys: KeyArrays
     span_rows: int
@@ -68,16 +60,17 @@ class Candidates:
     parts: Indices
     wholes: Indices
     members: Mask
+    present: frozenset[int]
     opened: bool
+    ignorable: list[tuple[int, int, str]]
     ignored: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def candidates(plan: Plan, table: SpanTable) -> Candidates:
     """All candidates of a table."""
     rows = _attribute_rows(plan, table)
-    opened = _open_quoted(plan, rows)
-    members = _members(plan, rows)
-    names, meanings = rows.names, plan.span_keys(rows.names)
+    opened = _open_quoted(rows)
+    names, keys, ignorable = rows.names, rows.keys.arrays, rows.keys.ignorable
     owner, code, values = rows.owner, rows.code, rows.values
     made = of = parts = wholes = np.zeros(0, np.int64)
     derived = derive(plan, rows)
@@ -87,19 +80,22 @@ def candidates(plan: Plan, table: SpanTable) -> Candidates:
         owner = np.concatenate([owner, np.asarray(derived.owner, owner.dtype)])
         code = np.concatenate([code, np.asarray(derived.code, code.dtype) + len(names)])
         values = pa.concat_arrays([values, pa.array(derived.values, pa.string())])
-        names, meanings = names + derived.names, meanings + derived.meanings
+        ignorable = ignorable + plan.ignorable(derived.names, len(names))
+        names, keys = names + derived.names, key_arrays(rows.keys.meanings + derived.meanings)
     own, all_own = table.span_attributes.num_rows, len(rows.owner)
-    keys = key_arrays(meanings)
-    return Candidates(owner, code, values, names, keys, own, all_own, made, of, parts, wholes, members, opened)
+    has_value = has_text(values)
+    return Candidates(
+        owner, code, values, has_value, names, keys, own, all_own, made, of, parts, wholes, rows.members, rows.present,
+        opened, ignorable,
+    )  # fmt: skip
 
 
-def _open_quoted(plan: Plan, rows: Rows) -> bool:
+def _open_quoted(rows: Rows) -> bool:
     """Take texts out of the JSON strings that their dialect makes of them; whether there were any."""
-    quoted = [code for code, name in enumerate(rows.names) if name.startswith(plan.quoted)]
-    if not quoted:
+    if not rows.keys.quoted:
         return False
     starts = pc.starts_with(rows.values, '"').to_numpy(zero_copy_only=False)
-    at = np.flatnonzero(np.isin(rows.code, quoted) & starts)
+    at = np.flatnonzero(np.isin(rows.code, rows.keys.quoted) & starts)
     texts = rows.values.take(pa.array(at)).to_pylist()
     inner = [value if isinstance(value := parse_json(text), str) else text for text in texts]
     marked = np.zeros(len(rows.values), bool)
@@ -121,18 +117,18 @@ def _attribute_rows(plan: Plan, table: SpanTable) -> Rows:
         values = pa.concat_arrays([values, lifted.column("value")])
         kinds = np.concatenate([kinds, lifted.column("type").to_numpy()])
         names = names + more_names
-    scopes = table.scopes.column("name").to_pylist()
-    cut = np.flatnonzero(table.spans.column("dropped_attributes_count").to_numpy())
-    scope = table.spans.column("scope").to_numpy()
-    return Rows(owner, code, values, kinds, names, scope, scopes, frozenset(cut.tolist()))
+    members, present = _members(plan, table)
+    cut = table.spans.column("dropped_attributes_count").to_numpy()
+    return Rows(owner, code, values, kinds, names, plan.span_keys(names), members, present, cut)
 
 
-def _members(plan: Plan, rows: Rows) -> Mask:
-    of_scope = np.zeros((len(rows.scope_names), len(plan.conventions)), bool)
-    for scope, name in enumerate(rows.scope_names):
-        of_scope[scope, list(plan.scope_conventions(name))] = True
-    members: Mask = of_scope[rows.scope]
-    return members
+def _members(plan: Plan, table: SpanTable) -> tuple[Mask, frozenset[int]]:
+    """Conventions of each span, and of any."""
+    names = table.scopes.column("name").to_pylist()
+    place = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    scopes = plan.scopes([*place])
+    place_of_scope = np.array([place[name] for name in names], np.int64)
+    return scopes.members[place_of_scope[table.spans.column("scope").to_numpy()]], scopes.present
 
 
 def _lifted(plan: Plan, table: SpanTable) -> pa.RecordBatch | None:
@@ -149,13 +145,12 @@ def _lifted(plan: Plan, table: SpanTable) -> pa.RecordBatch | None:
 def _ignored(plan: Plan, found: Candidates) -> Indices:
     """Rows whose value says nothing on their span."""
     rows = [np.zeros(0, np.int64)]
-    for code, name in enumerate(found.names):
-        for convention, pattern in plan.ignored(name):
-            speakers = _speakers(plan, found, convention)
-            if speakers.any():
-                mine = np.flatnonzero((found.code == code) & speakers[found.owner])
-                texts = found.values.take(pa.array(mine)).to_pylist()
-                rows.append(mine[np.array([matches(pattern, text) for text in texts], bool)])
+    for code, convention, pattern in found.ignorable:
+        speakers = _speakers(plan, found, convention)
+        if speakers.any():
+            mine = np.flatnonzero((found.code == code) & speakers[found.owner])
+            texts = found.values.take(pa.array(mine)).to_pylist()
+            rows.append(mine[np.array([matches(pattern, text) for text in texts], bool)])
     return np.concatenate(rows)
 
 
@@ -168,77 +163,49 @@ def _speakers(plan: Plan, found: Candidates, convention: int) -> Mask:
     return speaks
 
 
-def _winners(
-    owner: npt.NDArray[Any],
-    code: npt.NDArray[Any],
-    values: pa.StringArray,
-    keys: KeyArrays,
-    count: int,
-    *,
-    ignored: Indices | None = None,
-) -> Indices:
-    """Row of the best candidate of every (owner, field), -1 for none; ties go to the one sent first."""
-    fields = keys.field[code]
-    if ignored is not None:
-        fields[ignored] = NOTHING
-    rows = np.flatnonzero((fields >= 0) & has_text(values))
-    rank = keys.rank[code[rows]].astype(np.int64)
-    rank += _ZERO_PENALTY * _is_zero_count(fields[rows], values, rows)
-    best = np.full(count * len(FIELDS), _NO_WINNER, np.int64)
-    np.minimum.at(best, owner[rows].astype(np.int64) * len(FIELDS) + fields[rows], (rank << _RANK_SHIFT) | rows)
-    none = best == _NO_WINNER
-    best &= _ROW_MASK  # in place: a place for every field of every span is megabytes
-    best[none] = NOTHING
-    return best.reshape(count, len(FIELDS))
-
-
-def _is_zero_count(fields: npt.NDArray[Any], values: pa.StringArray, rows: Indices) -> Mask:
-    """Of a zero and a value for the same count, the value wins (two spellings, one of them never filled in)."""
-    zero = np.isin(fields, list(COUNT_FIELDS))
-    counts = np.flatnonzero(zero)
-    zero[counts] = pc.equal(values.take(pa.array(rows[counts])), "0").to_numpy(zero_copy_only=False)
-    return zero
-
-
 @dataclass(slots=True)
 class Resolution:
     """What fills the fields of every span of a table.
 
     Attributes:
         candidates: the attributes.
-        winners: row of `candidates` per (span, field), -1 for none.
+        winners: rows of `candidates` by span and field.
+        resource_winners: rows of the resources' attributes by resource and field.
+        resource_values: of those attributes.
+        resource_of_span: row of each span's resource.
         shown: rows that some column shows; the rest goes to metadata.
         beside: row → what of a shown attribute no column shows; it goes to metadata under the attribute's key.
     """
 
     candidates: Candidates
-    winners: Indices
-    resource_winners: Indices
+    winners: Winners
+    resource_winners: Winners
     resource_values: pa.StringArray
     resource_of_span: npt.NDArray[Any]
     shown: Mask
     beside: dict[int, str] = field(init=False, default_factory=dict)
-    _filled: frozenset[int] = field(init=False)
+    _texts: pa.StringArray = field(init=False)
+    """Of all places of the winners, one column behind the other: to take them all costs as much as to take one."""
     _no_text: pa.StringArray = field(init=False)
 
     def __post_init__(self) -> None:
-        # Most fields are in no span of a batch: they share one empty column.
-        filled = (self.winners >= 0).any(axis=0) | (self.resource_winners >= 0).any(axis=0)
-        self._filled = frozenset(np.flatnonzero(filled).tolist())
-        self._no_text = pa.repeat("", self.spans)
+        self._texts = take_text(self.candidates.values, self.winners.rows.ravel())
+        self._no_text = empty_texts(self.spans)
 
     @property
     def spans(self) -> int:
         """Number of spans."""
-        return len(self.winners)
+        return len(self.resource_of_span)
 
     def is_filled(self, name: str) -> bool:
         """Whether any span has the field."""
-        return FIELD_INDEX[name] in self._filled
+        index = FIELD_INDEX[name]
+        return index in self.winners.fields or index in self.resource_winners.fields
 
     def rows(self, name: str) -> Indices:
         """Winning row of every span for a field."""
-        return self.winners[:, FIELD_INDEX[name]]
+        rows: Indices = self.winners[:, FIELD_INDEX[name]]
+        return rows
 
     def show(self, rows: Indices) -> None:
         """Say that a column shows these rows."""
@@ -246,19 +213,22 @@ class Resolution:
 
     def text(self, name: str) -> pa.StringArray:
         """A field's text per span, empty for none; the span's own attribute beats the resource's. Not yet shown."""
-        if not self.is_filled(name):
-            return self._no_text
-        own = take_text(self.candidates.values, self.rows(name))
-        inherited = self.resource_winners[:, FIELD_INDEX[name]]
-        if not (inherited >= 0).any():
+        index = FIELD_INDEX[name]
+        place = self.winners.fields.get(index)
+        own = self._no_text if place is None else self._texts.slice(place * self.spans, self.spans)
+        if index not in self.resource_winners.fields:
             return own
-        return first_text(own, take_text(self.resource_values, inherited[self.resource_of_span]))
+        inherited = self.resource_winners[self.resource_of_span, index]
+        return first_text(own, take_text(self.resource_values, inherited))
+
+    def shown_texts(self, *names: str) -> dict[str, pa.StringArray]:
+        """Fields' texts per span, for columns that show them as they are."""
+        self.show(self.winners[:, [FIELD_INDEX[name] for name in names]])
+        return {name: self.text(name) for name in names}
 
     def shown_text(self, name: str) -> pa.StringArray:
-        """A field's text per span, for a column that shows it as it is."""
-        if self.is_filled(name):
-            self.show(self.rows(name))
-        return self.text(name)
+        """The same for one field."""
+        return self.shown_texts(name)[name]
 
     def show_copies(self, name: str, says_no_more: Callable[[int, str], bool]) -> None:
         """Say that a column shows what was sent for a field, lost, and says the same in other words.
@@ -292,7 +262,8 @@ class Resolution:
         self._show_equal()
         source = self.candidates
         self.shown[source.of[self.shown[source.made]]] = True
-        self.shown[np.setdiff1d(source.wholes, source.wholes[~self.shown[source.parts]])] = True
+        if len(source.wholes):
+            self.shown[np.setdiff1d(source.wholes, source.wholes[~self.shown[source.parts]])] = True
 
     def _show_equal(self) -> None:
         """A candidate that lost to an equal text is shown by the winner's column."""
@@ -300,6 +271,8 @@ class Resolution:
         rows = np.flatnonzero((source.keys.field[source.code] >= 0) & ~self.shown)
         winners = self.winners[source.owner[rows], source.keys.field[source.code[rows]]]
         lost = self.shown[winners] & (winners >= 0)
+        if not lost.any():
+            return
         rows, winners = rows[lost], winners[lost]
         equal = pc.equal(source.values.take(pa.array(rows)), source.values.take(pa.array(winners)))
         self.shown[rows[equal.to_numpy(zero_copy_only=False)]] = True
@@ -313,12 +286,12 @@ def resolve(plan: Plan, table: SpanTable) -> Resolution:
     resource_values = table.resource_attributes.column("value")
     return Resolution(
         found,
-        _winners(found.owner, found.code, found.values, found.keys, table.spans.num_rows, ignored=found.ignored),
-        _winners(
+        winners(found.owner, found.code, found.values, found.keys, table.spans.num_rows, ignored=found.ignored),
+        winners(
             table.resource_attributes.column("owner").to_numpy(),
             resource_code,
             resource_values,
-            key_arrays(plan.resource_keys(resource_names)),
+            plan.resource_keys(resource_names),
             table.resources.num_rows,
         ),
         resource_values,

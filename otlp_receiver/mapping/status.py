@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otlp_receiver.decode.span_table import SpanTable
-from otlp_receiver.mapping.arrow_arrays import Mask, chosen, first_text, has_text
+from otlp_receiver.mapping.arrow_arrays import Mask, chosen, empty_texts, first_text, has_text, is_text
 from otlp_receiver.mapping.event_messages import event_attributes
 from otlp_receiver.mapping.numbers import given_numbers
 from otlp_receiver.mapping.plan import Plan
@@ -27,13 +27,13 @@ _LEVELS: Final = {
     "WARNING": ("warning", "warn", *map(str, range(13, 17))),
     "ERROR": ("error", "fatal", "critical", *map(str, range(17, 25))),
 }
+_DEFAULT_OR_ERROR: Final = pa.array(["DEFAULT", "ERROR"])
 _LEVEL_OF: Final = {spelling: level for level, spellings in _LEVELS.items() for spelling in spellings}
 
 
 def is_true(texts: pa.StringArray) -> Mask:
     """Which texts say yes."""
-    lowered = pc.utf8_lower(pc.utf8_trim(texts, characters='" '))
-    return np.asarray(pc.equal(lowered, "true").to_numpy(zero_copy_only=False))
+    return is_text(pc.utf8_lower(pc.utf8_trim(texts, characters='" ')), "true")
 
 
 def status_columns(table: SpanTable, resolution: Resolution) -> dict[str, pa.Array]:
@@ -49,9 +49,9 @@ def status_columns(table: SpanTable, resolution: Resolution) -> dict[str, pa.Arr
         spans = np.fromiter(exceptions, np.int64, len(exceptions))
         failed[spans] |= codes[spans] == _STATUS_OK
         texts = pa.array([exceptions.get(span, "") for span in range(len(codes))], pa.string())
-        messages = first_text(messages, chosen(failed, texts, pa.repeat("", len(codes))))
+        messages = first_text(messages, chosen(failed, texts, empty_texts(resolution.spans)))
     messages = _with_errors(resolution, messages, failed)
-    levels = pa.array(["DEFAULT", "ERROR"]).take(pa.array(failed.astype(np.int8)))
+    levels = _DEFAULT_OR_ERROR.take(pa.array(failed.astype(np.int8)))
     return {"level": first_text(_given_levels(resolution), levels), "status_message": messages}
 
 
@@ -64,7 +64,10 @@ def _with_errors(resolution: Resolution, messages: pa.StringArray, failed: Mask)
 
 
 def _given_levels(resolution: Resolution) -> pa.StringArray:
-    texts = resolution.text("level").dictionary_encode()
+    given = resolution.text("level")
+    if not resolution.is_filled("level"):
+        return given
+    texts = given.dictionary_encode()
     known = [_LEVEL_OF.get(text.strip('" ').lower(), "") for text in texts.dictionary.to_pylist()]
     levels = pa.array(known, pa.string()).take(texts.indices)
     resolution.show(resolution.rows("level")[has_text(levels)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -10,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from config.conventions import ANY_VALUE
-from otlp_receiver.mapping.arrow_arrays import Mask, has_text, offsets
+from otlp_receiver.mapping.arrow_arrays import Mask, has_text, offsets, text_ends
 from otlp_receiver.mapping.given_usage import given_usage, sum_of
 from otlp_receiver.mapping.numbers import parse_number
-from otlp_receiver.mapping.plan import Plan
+from otlp_receiver.mapping.plan import FIELD_INDEX, Plan
 from otlp_receiver.mapping.resolution import Resolution
 from pipelines.schema import COUNT_MAP
 
@@ -26,7 +27,7 @@ _MOST_DIGITS: Final = 18  # of those that surely fit 64 bits
 
 def usage_columns(plan: Plan, resolution: Resolution, provider: pa.StringArray) -> dict[str, pa.Array]:
     """usage_details, input_tokens, output_tokens and total_tokens."""
-    count = {name: _counts(resolution, name) for name in _COUNTS}
+    count = _counts(resolution)
     part = {name: np.maximum(count[name], 0) for name in _COUNTS[3:]}
     read, reasoning = part["cache_read_tokens"], part["reasoning_tokens"]
     short, long = part["cache_creation_5m_tokens"], part["cache_creation_1h_tokens"]
@@ -61,8 +62,7 @@ def usage_columns(plan: Plan, resolution: Resolution, provider: pa.StringArray) 
     # What is no count, or contradicts its own parts, is shown by no column: it stays in metadata.
     told = count | {"total_tokens": total, "input_audio_tokens": audio_in, "output_audio_tokens": audio_out}
     told["uncached_input_tokens"] = np.where(given_in >= 0, inclusive_in - read - creation, UNKNOWN)
-    for name, counts in count.items():
-        resolution.show(np.where((counts >= 0) & (counts == told[name]), resolution.rows(name), UNKNOWN))
+    _show_told(resolution, count, told)
     inclusive = {"input_tokens": inclusive_in, "output_tokens": inclusive_out, "total_tokens": total}
     return _with_given_details(resolution, _bucket_map(buckets), inclusive)
 
@@ -80,6 +80,12 @@ _COUNTS: Final = (
     "output_audio_tokens",
     "uncached_input_tokens",
 )
+
+
+def _show_told(resolution: Resolution, count: dict[str, Counts], told: dict[str, Counts]) -> None:
+    for name in filter(resolution.is_filled, _COUNTS):
+        is_told = (count[name] >= 0) & (count[name] == told[name])
+        resolution.show(np.where(is_told, resolution.rows(name), UNKNOWN))
 
 
 def _with_given_details(
@@ -101,10 +107,10 @@ def _with_given_details(
 def _spoken_by(plan: Plan, resolution: Resolution, provider: pa.StringArray, rule: str) -> Mask:
     """Spans of dialects that count a part apart, for their provider."""
     found = np.zeros(resolution.spans, bool)
-    for index, convention in enumerate(plan.conventions):
-        providers = getattr(convention.usage, rule)
+    for index in sorted(resolution.candidates.present):
+        providers = getattr(plan.conventions[index].usage, rule)
         of_dialect = resolution.candidates.members[:, index]
-        if providers and of_dialect.any():
+        if providers:
             names = pa.array(sorted(providers), pa.string())
             known = pc.is_in(provider, names).to_numpy(zero_copy_only=False) | _of_models(resolution, providers)
             found |= of_dialect if ANY_VALUE in providers else of_dialect & known
@@ -142,29 +148,34 @@ def _nullable(counts: Counts) -> pa.UInt64Array:
 
 
 def _bucket_map(buckets: dict[str, Counts]) -> pa.MapArray:
-    table = np.stack(list(buckets.values()), axis=1)
+    table = np.array([*buckets.values()]).T
     span, bucket = np.nonzero(table >= 0)
-    names = pa.array(list(buckets), pa.string()).take(pa.array(bucket))
+    names = _texts(tuple(buckets)).take(pa.array(bucket))
     values = pa.array(table[span, bucket].astype(np.uint64))
-    return pa.MapArray.from_arrays(offsets(span, len(table)), names, values).cast(COUNT_MAP)
+    return pa.MapArray.from_arrays(offsets(span, len(table)), names, values, type=COUNT_MAP)
 
 
-def _counts(resolution: Resolution, name: str) -> Counts:
-    """Counts per span, UNKNOWN where none was sent or what was sent is no count."""
-    rows = resolution.rows(name)
-    result = np.full(len(rows), UNKNOWN, np.int64)
-    found = np.flatnonzero(rows >= 0)
-    if len(found):
-        result[found] = _parse_counts(resolution.candidates.values.take(pa.array(rows[found])))
-    return result
+@cache
+def _texts(names: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(names)
+
+
+def _counts(resolution: Resolution) -> dict[str, Counts]:
+    """Counts per span, UNKNOWN where none was sent or what was sent is no count; read all together."""
+    rows = resolution.winners[:, [FIELD_INDEX[name] for name in _COUNTS]]
+    counts = np.full(rows.shape, UNKNOWN, np.int64)
+    sent = rows >= 0
+    counts[sent] = _parse_counts(resolution.candidates.values.take(pa.array(rows[sent])))
+    return dict(zip(_COUNTS, counts, strict=True))
 
 
 def _parse_counts(texts: pa.StringArray) -> Counts:
-    # Arrow's cast is for plain digits only: it would take 0x10 too, and one odd value would cost its neighbours.
-    if pc.all(pc.ascii_is_decimal(texts)).as_py() and pc.max(pc.binary_length(texts)).as_py() <= _MOST_DIGITS:
-        parsed = pc.cast(texts, pa.int64()).to_numpy()
-    else:
-        parsed = np.array([_parse_count(text) for text in texts.to_pylist()], np.int64)
+    # Arrow's cast is for plain digits only: it would take 0x10 too, and fails as a whole.
+    plain = pc.ascii_is_decimal(texts).to_numpy(zero_copy_only=False) & (np.diff(text_ends(texts)) <= _MOST_DIGITS)
+    parsed = np.full(len(texts), UNKNOWN, np.int64)
+    parsed[plain] = pc.cast(texts if plain.all() else texts.filter(pa.array(plain)), pa.int64()).to_numpy()
+    for row in np.flatnonzero(~plain).tolist():
+        parsed[row] = _parse_count(texts[row].as_py())
     return np.where((parsed >= 0) & (parsed <= _MOST_TOKENS), parsed, UNKNOWN)
 
 

@@ -1,8 +1,8 @@
 """Rows as bytes on disk: one Arrow IPC message without its schema, compressed as a whole, with a checksum.
 
 Arrow's own compression works buffer by buffer: a row of some sixty columns has two hundred of them, and one frame
-over all of them is half as large and forty times as fast for small batches. zstd at its fastest costs half as
-much again as lz4 and halves the bytes, which writing twice (log, then file) more than pays back.
+over all of them is half as large and forty times as fast for small batches. zstd at level 1 takes 3 µs a span more than
+lz4 and stores little more than half of the bytes, each of which is written twice (log, then file): decision 0012.
 """
 
 import zlib

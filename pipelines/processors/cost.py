@@ -21,7 +21,8 @@ from pipelines.processors.public_prices import LONGEST_NAME
 from pipelines.processors.tariffs import Called, OwnPrices, Tariffs, check_prices
 from pipelines.schema import MONEY, MONEY_MAP
 
-_TYPES: Final = ("GENERATION", "EMBEDDING", "RERANKER")
+_TYPES: Final = pa.array(["GENERATION", "EMBEDDING", "RERANKER"])
+_NO_TEXT: Final = pa.scalar("")
 _NAMES: Final = ("project_id", "provider", "model")  # as in Called
 _DECIDING: Final = [*_NAMES, "start_time"]
 _TOTAL: Final = "total"
@@ -74,26 +75,26 @@ def _with_cost(tariffs: Tariffs, unpriced: UnpricedModels, batch: Batch) -> Batc
 
 def _awaits_cost(records: pa.RecordBatch) -> Flags:
     """Model calls that say which model and how much, but not what it cost."""
-    calls = pc.and_(pc.is_in(records["type"], value_set=pa.array(_TYPES)), pc.not_equal(records["model"], ""))
-    given = pc.or_(pc.is_valid(records["total_cost"]), _has_entries(records["cost_details"]))
-    awaits = pc.and_(pc.and_(calls, pc.invert(given)), _has_entries(records["usage_details"]))
-    return _flags(awaits)
+    calls = _flags(pc.is_in(records["type"], value_set=_TYPES)) & _flags(pc.not_equal(records["model"], _NO_TEXT))
+    lacks = _flags(pc.is_null(records["total_cost"])) & ~_has_entries(records["cost_details"])
+    return calls & lacks & _has_entries(records["usage_details"])
 
 
-def _has_entries(maps: pa.MapArray) -> pa.BooleanArray:
-    ends = maps.offsets
-    return pc.greater(pc.subtract(ends[1:], ends[:-1]), 0)
+def _has_entries(maps: pa.MapArray) -> Flags:
+    ends = maps.offsets.to_numpy()
+    has: Flags = ends[1:] > ends[:-1]
+    return has
 
 
 def _flags(array: pa.BooleanArray) -> Flags:
-    flags: Flags = pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False)
+    known = pc.fill_null(array, fill_value=False) if array.null_count else array
+    flags: Flags = known.to_numpy(zero_copy_only=False)
     return flags
 
 
 def _with_totals(records: pa.RecordBatch) -> pa.RecordBatch:
     """A cost that was given by bucket only gets its total."""
-    lacking = pc.and_(pc.is_null(records["total_cost"]), _has_entries(records["cost_details"]))
-    rows = np.flatnonzero(_flags(lacking))
+    rows = np.flatnonzero(_flags(pc.is_null(records["total_cost"])) & _has_entries(records["cost_details"]))
     if not len(rows):
         return records
     summed = [_summed(details) for details in records["cost_details"].take(pa.array(rows)).to_pylist()]
@@ -125,12 +126,13 @@ def _with_charges(
 
 def _groups(calls: pa.RecordBatch) -> tuple[Integers, Integers]:
     """Calls that have the same prices: the first call of each group, and for each call the index of its group."""
-    codes = [pc.fill_null(pc.dictionary_encode(calls[name]).indices, -1).to_numpy() + 1 for name in _NAMES]
-    codes.append(np.unique(_slots(calls), return_inverse=True)[1])
+    slots = pa.array(_slots(calls))
     group = np.zeros(calls.num_rows, np.int64)
-    for code in codes:
-        first, group = np.unique(group * (calls.num_rows + 1) + code, return_index=True, return_inverse=True)[1:]
-    return first, group
+    for column in (*(calls[name] for name in _NAMES), slots):
+        code = pc.dictionary_encode(column, null_encoding="encode").indices.to_numpy()
+        if code.any():  # most batches are of one project, one provider and one half hour
+            group = np.unique(group * calls.num_rows + code, return_inverse=True)[1]
+    return np.unique(group, return_index=True, return_inverse=True)[1:]
 
 
 def _slots(calls: pa.RecordBatch) -> Integers:
