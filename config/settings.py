@@ -17,7 +17,13 @@ class Settings(BaseModel):
     """Base of every model: frozen, unknown keys refused."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        # Whoever validates builds the validators; processes that are handed what was checked go without.
+        defer_build=True,
     )
 
     @field_serializer("*", mode="wrap", when_used="json")

@@ -4,6 +4,7 @@ import atexit
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 import chdb
@@ -26,6 +27,7 @@ from exporters.clickhouse_sql import (
     upgrade_counting,
 )
 from exporters.partitions import portions
+from exporters.retention import Deletion, order_deletions
 from pipelines.batch import Batch
 from pipelines.errors import Permanent, Retryable
 from pipelines.schema import TABLES, Table
@@ -108,10 +110,7 @@ class ChdbExporter:
         given = {**READER_SETTINGS, "max_memory_usage": str(memory_bytes), **settings}
         final = {**given, PROJECT_SETTING: project_id, "readonly": "1"}
         changes = ", ".join(f"{name} = {quoted(value)}" for name, value in final.items())
-        with self._connecting:  # none is made while the last one is closed
-            if self._connection is None:
-                raise Retryable("the embedded store is not open")
-            connection = _connect(self._directory)
+        connection = self._another_connection()
         try:
             for statement in (f"SET ROLE {READER}", f"USE {DATABASE}", f"SET {changes}"):
                 connection.query(statement)
@@ -119,6 +118,16 @@ class ChdbExporter:
             connection.close()
             raise
         return connection
+
+    def delete_expired(self, keep_days: Mapping[str, int]) -> Iterator[Deletion]:
+        """See `exporters.retention.Keeper`; on a connection of its own."""
+        connection = self._another_connection()
+        try:
+            with _sorted_errors():
+                connection.query("SET mutations_sync = 0")
+                yield from order_deletions(partial(_rows, connection), DATABASE, keep_days)
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """End all queries and close the directory; readers that are still open must be closed too."""
@@ -129,6 +138,12 @@ class ChdbExporter:
             with suppress(RuntimeError):  # closing matters more
                 connection.query("KILL QUERY WHERE query_id != queryID() ASYNC")
             connection.close()
+
+    def _another_connection(self) -> Any:
+        with self._connecting:  # none is made while the last one is closed
+            if self._connection is None:
+                raise Retryable("the embedded store is not open")
+            return _connect(self._directory)
 
     def _complete(self, batch: Batch) -> None:
         """Spans and the log records about them come in any order: whichever comes later finds the other here."""
@@ -197,6 +212,10 @@ class ChdbExporter:
 
 def _connect(target: str) -> Any:
     return chdb.connect(target)  # type: ignore[no-untyped-call] # chDB ships it without types
+
+
+def _rows(connection: Any, statement: str) -> list[list[Any]]:
+    return [orjson.loads(line) for line in connection.query(statement, "JSONCompactEachRow").bytes().splitlines()]
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The exporter `clickhouse`: a ClickHouse server or cluster over its native protocol."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import structlog
@@ -15,9 +15,13 @@ from exporters.clickhouse_columns import columns, leading_rows, without_collecti
 from exporters.clickhouse_pressure import Pressure
 from exporters.clickhouse_sql import column_list
 from exporters.partitions import portions
+from exporters.retention import Deletion, order_deletions
 from pipelines.batch import Batch
 from pipelines.errors import Retryable
 from pipelines.schema import TABLES, Table
+
+# A mutation may take hours; whoever has ordered it need not stay.
+_UNWAITED: Final[dict[str, Any]] = {"mutations_sync": 0, "distributed_ddl_task_timeout": 60}
 
 _log = structlog.get_logger("clickhouse")
 
@@ -73,6 +77,17 @@ class ClickHouseExporter:
         """
         work = clickhouse_migrations.pending if dry_run else clickhouse_migrations.migrate
         return work(self._execute, self.settings)
+
+    def delete_expired(self, keep_days: Mapping[str, int]) -> Iterator[Deletion]:
+        """See `exporters.retention.Keeper`; on a connection of its own."""
+        with connect(self.settings, **_UNWAITED) as client:
+
+            def execute(statement: str) -> Sequence[Sequence[Any]]:
+                with sorted_errors():
+                    rows: Sequence[Sequence[Any]] = client.execute(statement)
+                return rows
+
+            yield from order_deletions(execute, self._database, keep_days, self.settings.cluster)
 
     def close(self) -> None:
         """Close the connection; the next statement would open another."""

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from config.access import ApiKeysSettings
+from otlp_receiver.imported_keys import may_be_secret
 from otlp_receiver.key_cache import KeyCache
-from otlp_receiver.keys import Key, hash_secret, is_well_formed
+from otlp_receiver.keys import Key, hash_secret
 from otlp_receiver.metadata import api_keys
 from otlp_receiver.metadata_store import MetadataStore
 
@@ -17,7 +18,7 @@ class ApiKeys:
 
     Args:
         settings: of the extension.
-        store: not open yet.
+        store: open, and closed by whoever opened it.
         hash_key: what secrets are hashed under.
     """
 
@@ -29,19 +30,17 @@ class ApiKeys:
 
     async def start(self) -> None:
         """Does not wait for the database: keys are looked up when they come."""
-        self._store.open_unwaited()
         self._cache.start()
 
     async def close(self) -> None:
-        """End what runs in the background, and the connections."""
+        """End what runs in the background."""
         await self._cache.close()
-        self._store.close()
 
     async def find(self, secret: str) -> Key | None:
-        """See `Authenticator.find`; a secret with a wrong check sum is never asked for."""
+        """See `Authenticator.find`; what cannot be a secret, by its check sum or its shape, is never asked for."""
         digest = hash_secret(self._hash_key, secret)
         key = self._cache.known(digest)
-        if key is None and is_well_formed(secret):
+        if key is None and may_be_secret(secret):
             key = await self._cache.find(digest)
         return key
 

@@ -18,7 +18,7 @@ from config.prices import CostSettings
 from config.values import UNIX
 from otlp_receiver.child import Assignment, Part
 from otlp_receiver.lean import give_back_when_idle
-from otlp_receiver.metadata_access import MetadataAccess
+from otlp_receiver.metadata_access import MetadataAccess, SharedStore
 from otlp_receiver.preflight import enabled_extensions
 from pipelines.batch import Batch
 from pipelines.buffers import Buffer, open_buffer
@@ -84,7 +84,7 @@ class IngestPart:
         self._buffers: list[Buffer] = []
         self._intakes: list[Intake] = []
         self._receivers: list[Any] = []
-        self._metadata = metadata
+        self._store = SharedStore(metadata)
         self._authenticators: Any = None
         self._prices: Any = None
         self._quotas: Any = None
@@ -95,7 +95,7 @@ class IngestPart:
         """Downstream first: buffers, intakes, keys, then the sockets."""
         from otlp_receiver.authenticators import Authenticators
 
-        self._authenticators = Authenticators(self._config, self._metadata)
+        self._authenticators = Authenticators(self._config, self._store)
         await self._read_prices()
         await self._settle_quotas()
         for pipeline in self._config.service.pipelines.values():
@@ -135,12 +135,11 @@ class IngestPart:
     async def _read_prices(self) -> None:
         """Prices of the metadata store, where there is one and something is priced."""
         used = {each for pipeline in self._config.service.pipelines.values() for each in pipeline.processors}
-        if self._metadata is None or not any(isinstance(self._config.processors[each], CostSettings) for each in used):
+        if not self._store.exists or not any(isinstance(self._config.processors[each], CostSettings) for each in used):
             return
-        from otlp_receiver.metadata_store import MetadataStore
         from otlp_receiver.price_book import PriceBook
 
-        self._prices = PriceBook(MetadataStore(self._metadata.dsn))
+        self._prices = PriceBook(self._store.opened())
         await self._prices.start()
 
     async def _settle_quotas(self) -> None:
@@ -148,12 +147,11 @@ class IngestPart:
         from otlp_receiver.quotas import Quotas
 
         self._quotas = Quotas()
-        if self._metadata is None:
+        if not self._store.exists:
             return
-        from otlp_receiver.metadata_store import MetadataStore
         from otlp_receiver.quota_exchange import QuotaExchange
 
-        self._exchange = QuotaExchange(MetadataStore(self._metadata.dsn), self._quotas)
+        self._exchange = QuotaExchange(self._store.opened(), self._quotas)
         await self._exchange.start()
 
     def _build_receivers(self, receiver_id: str, intake: Intake, conventions: tuple[Convention, ...]) -> list[Any]:
@@ -193,6 +191,7 @@ class IngestPart:
             buffer.close()
         if self._exchange is not None:
             await self._exchange.close()
+        self._store.close()
 
     def problem(self) -> str:
         """Why requests are refused, empty when they are taken."""
@@ -204,12 +203,13 @@ class ExportPart:
 
     def __init__(self, config: Config, metadata: MetadataAccess | None) -> None:
         self._config = config
-        self._metadata = metadata
+        self._store = SharedStore(metadata)
         self._authenticators: Any = None
         self._buffers: list[Buffer] = []
         self._exporters: dict[str, Any] = {}
         self._loops: list[Any] = []
         self._sql: Any = None
+        self._retention: Any = None
 
     async def start(self) -> None:
         """Downstream first: sinks, then the loops that fill them, then SQL."""
@@ -218,6 +218,7 @@ class ExportPart:
         for extension_id, settings in enabled_extensions(self._config).items():
             if extension_id.startswith("sql_http"):
                 await self._start_sql(settings)
+        self._keep_retention()
 
     def _start_pipeline(self, pipeline: PipelineSettings) -> None:
         from exporters import build_exporter
@@ -234,6 +235,18 @@ class ExportPart:
             self._exporters[exporter_id] = exporter
             self._loops.append(loop)
 
+    def _keep_retention(self) -> None:
+        """How long projects keep their records is in the metadata store; without one the tables' own rule is all."""
+        from exporters.retention import Keeper
+
+        keepers = {name: exporter for name, exporter in self._exporters.items() if isinstance(exporter, Keeper)}
+        if not self._store.exists or not keepers:
+            return
+        from otlp_receiver.retention import Retention  # brings a Postgres client along: some MB
+
+        self._retention = Retention(self._store.opened(), keepers)
+        self._retention.start()
+
     async def _start_sql(self, settings: Any) -> None:
         from otlp_receiver.sql_http import SqlHttpServer
 
@@ -247,7 +260,7 @@ class ExportPart:
             return None
         from otlp_receiver.authenticators import Authenticators  # brings gRPC along: some MB
 
-        self._authenticators = Authenticators(self._config, self._metadata)
+        self._authenticators = Authenticators(self._config, self._store)
         authenticate = self._authenticators.named(auth, "read")
         await self._authenticators.start()
         return authenticate
@@ -255,11 +268,13 @@ class ExportPart:
     async def shutdown(self, deadline_seconds: float) -> None:
         """Flush what the buffer holds until the deadline; the rest stays there for the next start."""
         deadline = time.monotonic() + deadline_seconds
-        ended = await asyncio.gather(*(asyncio.to_thread(loop.shutdown, deadline_seconds) for loop in self._loops))
+        threads = [*self._loops, *filter(None, [self._retention])]
+        ended = await asyncio.gather(*(asyncio.to_thread(each.shutdown, deadline_seconds) for each in threads))
         if self._sql is not None:
             await self._sql.shutdown(max(_LEAST_SECONDS, deadline - time.monotonic()))
         if self._authenticators is not None:
             await self._authenticators.close()
+        self._store.close()
         if all(ended):  # an export that hangs still uses them
             for each in (*self._exporters.values(), *self._buffers):
                 each.close()

@@ -5,7 +5,7 @@ from typing import Any
 from config import Config
 from config.access import AuthSettings, Scope, is_open
 from otlp_receiver.authentication import Authenticate, Authenticator, authenticate_by, let_everyone_in
-from otlp_receiver.metadata_access import MetadataAccess
+from otlp_receiver.metadata_access import SharedStore
 
 
 class Authenticators:
@@ -13,12 +13,12 @@ class Authenticators:
 
     Args:
         config: whose extensions they are.
-        metadata: where the metadata store is; None when there is none.
+        store: the metadata store of the process.
     """
 
-    def __init__(self, config: Config, metadata: MetadataAccess | None) -> None:
+    def __init__(self, config: Config, store: SharedStore) -> None:
         self._config = config
-        self._metadata = metadata
+        self._store = store
         self._built: dict[str, Authenticator] = {}
 
     def named(self, auth: AuthSettings | None, scope: Scope) -> Authenticate:
@@ -36,10 +36,8 @@ class Authenticators:
 
             return StaticKeys(settings)
         from otlp_receiver.api_keys import ApiKeys  # brings a Postgres client along: some MB
-        from otlp_receiver.metadata_store import MetadataStore
 
-        assert self._metadata is not None, "the configuration was checked"
-        return ApiKeys(settings, MetadataStore(self._metadata.dsn), self._metadata.hash_key)
+        return ApiKeys(settings, self._store.opened(), self._store.hash_key)
 
     async def start(self) -> None:
         """Start what listeners have named; raises Permanent for what keeps one from knowing its keys."""

@@ -5,6 +5,7 @@ Down the line (standard input): the configuration, then nothing; its end says th
 """
 
 import asyncio
+import gc
 import json
 import os
 import pickle
@@ -18,6 +19,7 @@ import structlog
 
 from config import Config
 from config.conventions import Convention
+from otlp_receiver.lean import give_back_code
 from otlp_receiver.logs import configure_logs
 from otlp_receiver.metadata_access import MetadataAccess
 
@@ -100,6 +102,9 @@ async def _live(compose: Callable[[Assignment], Part], assignment: Assignment, s
         _report(status_descriptor, {"failed": str(error) or type(error).__name__})
         log.debug("The start failed.", exc_info=True)
         return START_FAILURE
+    # What is here now stays to the end: a full collection looks through new objects alone, for 7 ms instead of 45.
+    gc.freeze()
+    give_back_code()
     reporting = asyncio.create_task(_report_changes(part, status_descriptor))
     deadline_seconds = await stop
     reporting.cancel()

@@ -5,16 +5,20 @@ import ctypes
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import psutil
-
+_PAGES: Final = Path("/proc/self/statm")
+"""Second: resident pages; proc_pid_statm(5)."""
+_MAPPINGS: Final = Path("/proc/self/maps")
+_DONT_NEED: Final = 4
+"""MADV_DONTNEED of Linux's mman.h."""
 _MOST_FILES: Final = 1 << 20
 """Linux grants no more unless its `fs.nr_open` was raised."""
 _ARENA_MAX: Final = -8
@@ -62,7 +66,10 @@ def share_arenas() -> None:
 
 def resident_bytes() -> int:
     """Memory that the process has at the moment."""
-    return int(_process().memory_info().rss)
+    try:
+        return int(_PAGES.read_bytes().split()[1]) * resource.getpagesize()
+    except FileNotFoundError:  # not Linux
+        return int(_process().memory_info().rss)
 
 
 async def give_back_when_idle(memory: Callable[[], int] = resident_bytes) -> None:
@@ -85,8 +92,30 @@ def give_back() -> None:
         _c_library().malloc_trim(0)
 
 
+def give_back_code() -> None:
+    """Let go of the pages of libraries that only the start has run; what is needed again comes from the page cache.
+
+    They cost the machine nothing, since files are cached once for all processes and dropped when memory is short. But
+    they count as ours, a quarter of an idle process, and by that a container is judged.
+    """
+    with suppress(FileNotFoundError):  # not Linux
+        for start, end in _code(_MAPPINGS.read_text()):
+            _c_library().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONT_NEED)
+
+
+def _code(mappings: str) -> Iterator[tuple[int, int]]:
+    """The addresses of code out of files, which nobody has changed since it was read; proc_pid_maps(5)."""
+    for line in mappings.splitlines():
+        addresses, rights, _, _, inode, *_ = line.split(maxsplit=5)
+        if rights == "r-xp" and inode != "0":
+            start, _, end = addresses.partition("-")
+            yield int(start, 16), int(end, 16)
+
+
 @cache
-def _process() -> psutil.Process:
+def _process() -> Any:
+    import psutil  # 1 MB that Linux can do without
+
     return psutil.Process()
 
 

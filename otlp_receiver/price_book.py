@@ -22,7 +22,7 @@ class PriceBook:
     """Prices as they were read last; while the store cannot be read they stay.
 
     Args:
-        store: not open yet.
+        store: open, and closed by whoever opened it.
     """
 
     def __init__(self, store: MetadataStore) -> None:
@@ -32,16 +32,14 @@ class PriceBook:
 
     async def start(self) -> None:
         """Read once, waiting some seconds at most, and go on in the background."""
-        self._store.open_unwaited()
         await asyncio.to_thread(self.refresh)
         self._refreshing = asyncio.create_task(self._refresh_for_ever())
 
     async def close(self) -> None:
-        """End what runs in the background, and the connections."""
+        """End what runs in the background."""
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        self._store.close()
 
     def refresh(self) -> None:
         """Read the prices; when that fails, say so and keep the last ones."""

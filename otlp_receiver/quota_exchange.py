@@ -31,7 +31,7 @@ class QuotaExchange:
     """Keeps the quotas of one process up to date; one `start`, one `close`.
 
     Args:
-        store: not open yet.
+        store: open, and closed by whoever opened it.
         quotas: of the process.
     """
 
@@ -52,12 +52,11 @@ class QuotaExchange:
 
     async def start(self) -> None:
         """Exchange once, waiting some seconds at most, and go on in the background."""
-        self._store.open_unwaited()
         await self.exchange()
         self._running = asyncio.create_task(self._exchange_until_closed())
 
     async def close(self) -> None:
-        """Tell what was taken last, as far as a few seconds allow, and end the connections."""
+        """Tell what was taken last, as far as a few seconds allow."""
         self._ending.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -67,7 +66,6 @@ class QuotaExchange:
                 await asyncio.to_thread(self._leave)
         if self._untold:
             _log.warning("Spans of the last seconds were not counted for the month.", projects=len(self._untold))
-        self._store.close()
 
     async def exchange(self) -> None:
         """Tell and learn; while Postgres is away, go on with what was known, and keep what is to be told."""

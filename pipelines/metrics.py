@@ -90,6 +90,17 @@ STORED_SECONDS: Final = Histogram(
     ["exporter"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
+RETENTION_DELETED_ROWS: Final = Counter(
+    "otlp_receiver_retention_deleted_rows",
+    "Rows whose deletion was ordered since their project keeps them no longer; copies that no view shows count too.",
+    ["exporter"],
+)
+RETENTION_APPLIED_AT: Final = Gauge(
+    "otlp_receiver_retention_applied_timestamp_seconds",
+    "Unix time at which the retention of projects was last applied without a fault.",
+    ["exporter"],
+    multiprocess_mode="livemostrecent",
+)
 WORKER_RESTARTS: Final = Counter("otlp_receiver_worker_restarts", "Processes replaced after a crash.", ["role"])
 METADATA_UP: Final = Gauge(
     "otlp_receiver_metadata_up", "1 while Postgres answers, 0 while it does not.", multiprocess_mode="livemostrecent"

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from otlp_receiver.authentication import Authenticator, authenticate_by
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.keys import Key, NewKey, generate_key
 from otlp_receiver.metadata import api_keys, projects
+from otlp_receiver.metadata_access import MetadataAccess, SharedStore
 from otlp_receiver.metadata_store import MetadataStore
 from otlp_receiver.static_keys import StaticKeys
 from pipelines.errors import Permanent
@@ -90,8 +91,14 @@ async def _started(authenticator: Authenticator) -> AsyncIterator[Authenticator]
         await authenticator.close()
 
 
-def _keys_of(dsn: str, hash_key: bytes = _HASH_KEY, grace_seconds: float = 3600.0) -> ApiKeys:
-    return ApiKeys(ApiKeysSettings(grace=grace_seconds), MetadataStore(dsn), hash_key)
+@asynccontextmanager
+async def _keys_of(dsn: str, hash_key: bytes = _HASH_KEY) -> AsyncIterator[Authenticator]:
+    shared = SharedStore(MetadataAccess(dsn, hash_key))
+    try:
+        async with _started(ApiKeys(ApiKeysSettings(), shared.opened(), shared.hash_key)) as authenticator:
+            yield authenticator
+    finally:
+        shared.close()
 
 
 async def _over_http(server: Any, headers: dict[str, str]) -> tuple[int, str, Any]:
@@ -112,15 +119,17 @@ async def _over_grpc(server: Any, metadata: dict[str, str]) -> tuple[grpc.Status
 
 
 @asynccontextmanager
-async def _receivers(authenticator: Authenticator) -> AsyncIterator[tuple[RememberingIntake, Any, Any]]:
+async def _receivers(
+    started: AbstractAsyncContextManager[Authenticator],
+) -> AsyncIterator[tuple[RememberingIntake, Any, Any]]:
     """Both receivers behind an authenticator."""
-    intake, authenticate = RememberingIntake(), authenticate_by(authenticator, "ingest")
-    async with (
-        _started(authenticator),
-        http_server(intake, authenticate=authenticate) as http,
-        grpc_server(intake, authenticate=authenticate) as rpc,
-    ):
-        yield intake, http, rpc
+    async with started as authenticator:
+        intake, authenticate = RememberingIntake(), authenticate_by(authenticator, "ingest")
+        async with (
+            http_server(intake, authenticate=authenticate) as http,
+            grpc_server(intake, authenticate=authenticate) as rpc,
+        ):
+            yield intake, http, rpc
 
 
 def test_the_key_gives_the_project(dsn: str) -> None:
@@ -199,7 +208,7 @@ async def test_without_a_key_no_body_is_read(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("s" * 40)
     settings = StaticKeysSettings(keys=(StaticKeySettings(public_key="pk", secret_key_file=str(path)),))
-    async with _receivers(StaticKeys(settings)) as (intake, http, _), raw(http) as client:
+    async with _receivers(_started(StaticKeys(settings))) as (intake, http, _), raw(http) as client:
         await client.send(head(60_000_000, "Authorization: Bearer no"))
         status, headers, body = await client.response()
 
@@ -292,7 +301,7 @@ def test_guessing_does_not_reach_postgres(dsn: str, monkeypatch: pytest.MonkeyPa
 
     @on_uvloop
     async def run() -> None:
-        async with _started(_keys_of(dsn)) as authenticator:
+        async with _keys_of(dsn) as authenticator:
             for number in range(1000):
                 assert await authenticator.find(f"sk-guess-{number}") is None
             assert queries == []
@@ -316,7 +325,7 @@ async def test_static_keys(tmp_path: Path) -> None:
             StaticKeySettings(public_key="pk-f", secret_key_file=str(path), scopes=("read",)),
         )
     )
-    async with _receivers(StaticKeys(settings)) as (intake, http, _):
+    async with _receivers(_started(StaticKeys(settings))) as (intake, http, _):
         assert (await _over_http(http, {"authorization": _basic("pk-v", "v" * 40)}))[0] == 200
         assert (await _over_http(http, {"authorization": _basic("pk-f", "v" * 40)}))[0] == 401
         assert (await _over_http(http, {"x-api-key": "f" * 40}))[0] == 403

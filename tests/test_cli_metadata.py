@@ -98,6 +98,26 @@ def test_a_project_and_its_key(run: Run, dsn: str) -> None:
     assert secret not in str(_rows(dsn, "SELECT * FROM audit_log"))
 
 
+def test_retention(run: Run, dsn: str) -> None:
+    """Days are set, changed and taken away, each change in the log; more than an exporter keeps is refused."""
+    longer = ["--set", "exporters.chdb.ttl_days=90"]
+    run("projects", "create", "a", "--retention-days", "90", *longer)
+    (changed,) = _lines(run("projects", "set", "a", "--retention-days", "7", "--json"))
+    refused = [
+        run("projects", "set", "a", "--retention-days", "91", *longer, succeeds=False).stderr,
+        run("projects", "create", "b", "--retention-days", "91", *longer, succeeds=False).stderr,
+    ]
+
+    assert (changed["id"], changed["retention_days"]) == ("a", 7)
+    assert ["exporter chdb keeps records for 90 days" in said for said in refused] == [True, True]
+    assert "as long as the exporter keeps any" in run("projects", "set", "a", "--retention-days", "0").stdout
+    assert _rows(dsn, "SELECT retention_days FROM projects WHERE id = 'a'") == [(None,)]
+    assert _rows(dsn, "SELECT detail FROM audit_log WHERE action = 'projects.set' ORDER BY id") == [
+        ({"retention_days": 7, "former_retention_days": 90},),
+        ({"retention_days": None, "former_retention_days": 7},),
+    ]
+
+
 def test_variables_for_people(run: Run) -> None:
     """Without --json there are lines to paste into a shell; the secret is in none of the lists afterwards."""
     said = run("projects", "create", "a", "--endpoint", "https://otel.example.com/").stdout
@@ -155,6 +175,8 @@ def test_every_change_is_in_the_log(run: Run, dsn: str) -> None:
         (("projects", "create", "a", "--id", "a b"), "give one with --id"),
         (("projects", "create", "default"), "project 'default' exists already"),
         (("orgs", "create", "default"), "organization 'default' exists already"),
+        (("projects", "set", "missing", "--retention-days", "7"), "there is no project 'missing'"),
+        (("projects", "set", "default", "--retention-days", "-1"), "greater than or equal to 0"),
         (("keys", "create", "--project", "missing"), "there is no project 'missing'"),
         (("keys", "create", "--project", "default", "--scope", "write"), "expected ingest or read, got 'write'"),
         (("keys", "create", "--project", "default", "--expires", "soon"), "expected a duration such as 24h or 90d"),

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,8 +18,10 @@ def in_a_process(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def test_resident_bytes() -> None:
-    """The number is the system's own, and follows what is taken."""
+@pytest.mark.parametrize("pages", [lean._PAGES, Path("/nowhere")], ids=["as here", "not Linux"])
+def test_resident_bytes(monkeypatch: pytest.MonkeyPatch, pages: Path) -> None:
+    """The number is the system's own, wherever it is read, and follows what is taken."""
+    monkeypatch.setattr(lean, "_PAGES", pages)
     before = lean.resident_bytes()
     taken = bytearray(b"x") * (64 * MIB)
 
@@ -51,6 +54,33 @@ def test_free_memory_is_given_back() -> None:
 
     assert free_mib > 100
     assert left_mib < 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mappings are listed on Linux alone")
+def test_code_of_the_start_is_let_go() -> None:
+    """Libraries that were loaded lose pages, and work as before."""
+    code = (
+        "import numpy, pyarrow as pa; from otlp_receiver.lean import give_back_code, resident_bytes\n"
+        "before = resident_bytes(); give_back_code(); print(before - resident_bytes() >> 20)\n"
+        "print(int(numpy.arange(5) @ numpy.arange(5)), pa.array([3, 1, 2]).sort().to_pylist())"
+    )
+    let_go_mib, *results = in_a_process(code).splitlines()
+
+    assert int(let_go_mib) >= 10
+    assert results == ["30 [1, 2, 3]"]
+
+
+def test_code_is_what_comes_from_files() -> None:
+    """Neither data, which may have been changed, nor code that was made in memory is let go."""
+    mappings = (
+        "1000-3000 r-xp 00000000 fe:00 42   /lib/with space.so\n"
+        "3000-4000 r--p 00000000 fe:00 42   /lib/with space.so\n"
+        "4000-5000 rwxp 00000000 fe:00 42   /lib/with space.so\n"
+        "5000-6000 r-xp 00000000 00:00 0 \n"
+        "7000-8000 r-xp 00000000 00:00 0    [vdso]\n"
+    )
+
+    assert list(lean._code(mappings)) == [(0x1000, 0x3000)]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ MAX_INFLIGHT_MIB: Final = 256
 """The default."""
 BOUND_BYTES: Final = (200 + 3 * MAX_INFLIGHT_MIB + 768) * MIB
 """The formula of docs/operations.md, "Memory"."""
+IDLE_BYTES: Final = 120_000_000
+"""Measured: 96 MB, a third of it pages of libraries."""
 BACK_BYTES: Final = 128 * MIB
 """What may be left above the start when a peak is over."""
 RETRIED: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
@@ -106,6 +108,18 @@ def _bounded(running: Service, report: Report, what: str) -> Iterator[Counter[st
 def attack(*calls: Awaitable[str]) -> Counter[str]:
     """The answers to all of them at once."""
     return asyncio.run(asyncio.wait_for(all_at_once(calls), SECONDS))
+
+
+def test_idle() -> None:
+    """A process that has just started has loaded what it serves with, and little else."""
+    with service() as started:
+        started.start()
+        process = started.child("ingest")
+        assert process is not None
+        resident_bytes = process.memory_info().rss
+        assert started.stop() == 0, started.log()
+
+    assert resident_bytes < IDLE_BYTES
 
 
 # --- much at once ----------------------------------------------------------------------------------------------------

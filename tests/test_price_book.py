@@ -70,11 +70,11 @@ def test_prices_come_back_as_they_were(store: MetadataStore) -> None:
         assert list(model_prices.prices(connection).values()) == given
 
 
-def test_the_processor_uses_them(dsn: str, store: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processor_uses_them(store: MetadataStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are there from the first batch on, a project's before all projects', and changes come by themselves."""
     monkeypatch.setattr(price_book, "_REFRESH_SECONDS", 0.05)
     _put(store, _price("acme-1", "2"), _price("acme-1", "3", project="a"))
-    book = PriceBook(MetadataStore(dsn))
+    book = PriceBook(store)
     processor = cost_from(book.before([_price("acme-1", "7"), _price("acme-2", "7")]))
 
     @on_uvloop

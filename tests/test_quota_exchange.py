@@ -98,7 +98,10 @@ async def _processes(dsn: str, clock: Clock, count: int) -> AsyncIterator[list[P
         made = []
         for _ in range(count):
             quotas = Quotas(lambda: clock.seconds, lambda: clock.date)
-            process = Process(quotas, QuotaExchange(MetadataStore(dsn), quotas))
+            store = MetadataStore(dsn)
+            store.open_unwaited()
+            closing.callback(store.close)
+            process = Process(quotas, QuotaExchange(store, quotas))
             await process.exchange.start()
             closing.push_async_callback(process.exchange.close)
             made.append(process)

@@ -1,15 +1,18 @@
 """`keys`: what applications show, and which project it stands for."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from otlp_receiver.cli.metadata import duration, opened, print_json, print_table
+from otlp_receiver.cli.metadata import Metadata, duration, opened, print_json, print_table
 from otlp_receiver.cli.options import AsJson, ConfigFiles, Overrides
 
 if TYPE_CHECKING:
     from config import Config
+    from config.errors import ConfigError
+    from otlp_receiver.cli.key_file import Entry
     from otlp_receiver.keys import NewKey
 
 _HELP: Final = """API keys, each of one project.
@@ -56,6 +59,57 @@ def create(
         api_keys.create(metadata.connection, key, hash_key=metadata.hash_key(), project_id=project, scopes=wanted,
                         note=note, lifetime=lifetime, actor=metadata.actor)  # fmt: skip
     _show(f"Made key {key.public_key} of project {project}.", key, project, metadata.config, as_json=as_json)
+
+
+@app.command("import")
+def import_keys(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON, keys as for static_keys.")],
+    *,
+    project: Annotated[
+        str, typer.Option("--project", metavar="ID", help="Whose keys. Default: as the file says, else default.")
+    ] = "",
+    as_json: AsJson = False,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+) -> None:
+    """Take keys over that applications have already, with their secrets.
+
+    So they need no change: keys of Langfuse, or static keys of a
+    configuration. All are taken or none; those that are there already,
+    just so, stay. The file holds a list, or a mapping with one under
+    [bold]keys[/]:
+
+      keys:
+        - public_key: pk-lf-...
+          secret_key: sk-lf-... # or ${env:NAME}, or secret_key_file
+          project: checkout
+          scopes: # default: ingest alone
+            - ingest
+            - read
+          expires: 2027-01-31 # default: never
+          note: web shop
+
+    For example:
+
+      otlp-receiver keys import keys.yaml --project checkout
+    """
+    from otlp_receiver.cli.key_file import read_keys
+
+    problems: list[ConfigError] = []
+    entries = read_keys(file, project, problems)
+    with opened(config, overrides) as metadata:
+        hash_key = metadata.hash_key()
+        taken = [(entry.given, _take_over(metadata, hash_key, entry, problems)) for entry in entries]
+        if problems:
+            typer.echo("\n".join(map(str, sorted(problems, key=lambda each: (each.line, each.column)))), err=True)
+            raise typer.Exit(1)
+    if as_json:
+        for given, is_new in taken:
+            print_json({"public_key": given.key.public_key, "project_id": given.project_id, "scopes": given.scopes,
+                        "expires_at": given.expires_at, "is_new": is_new})  # fmt: skip
+    else:
+        new = sum(is_new for _, is_new in taken)
+        typer.echo(f"Took over {new} keys, which work within 10 s; {len(taken) - new} were there already.")
 
 
 @app.command("list")
@@ -119,6 +173,18 @@ def rotate(
                               actor=metadata.actor)  # fmt: skip
     headline = f"Made key {key.public_key} of project {old.project_id}; {public_key} works for {overlap} more."
     _show(headline, key, old.project_id, metadata.config, as_json=as_json)
+
+
+def _take_over(metadata: Metadata, hash_key: bytes, entry: "Entry", problems: "list[ConfigError]") -> bool:
+    """Whether it is new; what keeps it from being taken over is added to the problems."""
+    from otlp_receiver.metadata import api_keys
+    from pipelines.errors import Permanent
+
+    try:
+        return api_keys.take_over(metadata.connection, entry.given, hash_key=hash_key, actor=metadata.actor)
+    except Permanent as error:
+        problems.append(entry.mark.error(entry.path, str(error)))
+        return False
 
 
 def _checked(scopes: list[str] | None) -> list[str]:

@@ -1,18 +1,23 @@
 """`projects`: who records belong to, each with a first key and what an application needs to use it."""
 
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from otlp_receiver.cli.metadata import NewId, checked_id, opened, print_json, print_table
 from otlp_receiver.cli.options import AsJson, ConfigFiles, Overrides
 
+if TYPE_CHECKING:
+    from config import Config
+
 _HELP: Final = """Projects, to which all records belong.
 
 They are kept in Postgres; the service may run meanwhile. A key stands
 for one project: [bold]otlp-receiver keys[/].
 """
+
+_MOST_DAYS: Final = 36_500
 
 app: Final = typer.Typer(name="projects", help=_HELP, no_args_is_help=True, rich_markup_mode="rich")
 
@@ -24,7 +29,10 @@ def create(
     project_id: NewId = "",
     organization: Annotated[str, typer.Option("--org", metavar="ID", help="Its organization.")] = "default",
     retention_days: Annotated[
-        int | None, typer.Option(min=1, help="How long its records are kept. Default: as the exporter's table says.")
+        int | None,
+        typer.Option(
+            min=1, help="How long its records are kept. Default: ttl_days of the exporter, which is the most."
+        ),
     ] = None,
     endpoint: Annotated[
         str, typer.Option(metavar="URL", help="Where applications reach the service. Default: its HTTP receiver.")
@@ -50,6 +58,7 @@ def create(
 
     made, key = checked_id(project_id, name), generate_key()
     with opened(config, overrides) as metadata:
+        _check_retention(metadata.config, retention_days or 0)
         create_project(metadata.connection, made, name, organization_id=organization, retention_days=retention_days,
                        actor=metadata.actor)  # fmt: skip
         api_keys.create(metadata.connection, key, hash_key=metadata.hash_key(), project_id=made, scopes=["ingest"],
@@ -60,6 +69,44 @@ def create(
         print_json(shown | {"environment": variables})
     else:
         print_new_key(f"Made project {made}.", variables)
+
+
+@app.command("set")
+def set_project(
+    project: Annotated[str, typer.Argument(metavar="ID", help="As in `projects list`.")],
+    *,
+    retention_days: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=_MOST_DAYS,
+            help="How long its records are kept; 0 = ttl_days of the exporter, which is the most.",
+        ),
+    ],
+    as_json: AsJson = False,
+    config: ConfigFiles = None,
+    overrides: Overrides = None,
+) -> None:
+    """Change how long a project's records are kept.
+
+    What was stored more days ago goes within two hours, and does not come
+    back when the days are raised again.
+
+    For example:
+
+      otlp-receiver projects set checkout --retention-days 30
+    """
+    from otlp_receiver.metadata.projects import existing_project, set_retention
+
+    with opened(config, overrides) as metadata:
+        _check_retention(metadata.config, retention_days)
+        set_retention(metadata.connection, project, retention_days or None, metadata.actor)
+        changed = existing_project(metadata.connection, project)
+    if as_json:
+        print_json(changed)
+    else:
+        kept = f"{retention_days} days" if retention_days else "as long as the exporter keeps any"
+        typer.echo(f"Records of project {project} are kept {kept}; older ones go within two hours.")
 
 
 @app.command("list")
@@ -74,3 +121,16 @@ def list_projects(*, as_json: AsJson = False, config: ConfigFiles = None, overri
             print_json(each)
     else:
         print_table([asdict(each) for each in found])
+
+
+def _check_retention(config: "Config", days: int) -> None:
+    """Raises Permanent when an exporter would not keep records for so long."""
+    from pipelines.errors import Permanent
+
+    for name, settings in config.exporters.items():
+        ttl_days = getattr(settings, "ttl_days", 0)
+        if 0 < ttl_days < days:
+            raise Permanent(
+                f"exporter {name} keeps records for {ttl_days} days: ask for that at most, or raise its ttl_days "
+                "and give the projects that need less retention days of their own"
+            )

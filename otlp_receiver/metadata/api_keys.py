@@ -4,16 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hmac import compare_digest
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import class_row
 
 from otlp_receiver.keys import Key, NewKey, hash_secret
 from otlp_receiver.metadata import audit
+from otlp_receiver.metadata.projects import existing_project
 from pipelines.errors import Permanent
 
 _HASH_KEY_PROBE: Final = "otlp-receiver"
+_SAME: Final = (
+    "SELECT public_key, secret_hash, project_id, scopes, expires_at, revoked_at FROM api_keys"
+    " WHERE public_key = %s OR secret_hash = %b"
+)
 _SHOWN: Final = "public_key, display_suffix, project_id, scopes, note, created_at, expires_at, last_used_at, revoked_at"
 
 
@@ -42,6 +47,25 @@ class ApiKey:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenKey:
+    """A key that others have made, to be taken over.
+
+    Attributes:
+        key: with its secret.
+        project_id: what it is to stand for.
+        scopes: what it may do, in the order of the alphabet.
+        note: whose it is, or what for.
+        expires_at: from when on it is refused, with time zone; None = never.
+    """
+
+    key: NewKey
+    project_id: str
+    scopes: tuple[str, ...]
+    note: str = ""
+    expires_at: datetime | None = None
 
 
 def check_hash_key(connection: psycopg.Connection, hash_key: bytes) -> None:
@@ -109,6 +133,44 @@ def create(
         [project_id, new.public_key, new.hash(hash_key), new.display_suffix, list(scopes), note, lifetime],
     )
     audit.record(connection, actor, "keys.create", new.public_key, project=project_id, scopes=list(scopes), note=note)
+
+
+def take_over(connection: psycopg.Connection, given: GivenKey, *, hash_key: bytes, actor: str) -> bool:
+    """Add a key that others have made; False when it is there already, the same in all but its note.
+
+    Raises Permanent when there is no such project, or something else is there under its public key or its secret.
+    """
+    existing_project(connection, given.project_id)
+    key, digest = given.key, given.key.hash(hash_key)
+    found = connection.execute(_SAME, [key.public_key, digest]).fetchall()
+    if found:
+        _check_same(given, digest, found)
+        return False
+    connection.execute(
+        "INSERT INTO api_keys (project_id, public_key, secret_hash, display_suffix, scopes, note, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        [given.project_id, key.public_key, digest, key.display_suffix, list(given.scopes), given.note,
+         given.expires_at],
+    )  # fmt: skip
+    audit.record(connection, actor, "keys.import", key.public_key, project=given.project_id, scopes=list(given.scopes),
+                 note=given.note)  # fmt: skip
+    return True
+
+
+def _check_same(given: GivenKey, digest: bytes, found: Sequence[tuple[Any, ...]]) -> None:
+    for public_key, secret_hash, project_id, scopes, expires_at, revoked_at in found:
+        if public_key != given.key.public_key:
+            raise Permanent(f"its secret is that of key {public_key!r}, which is there already")
+        if not compare_digest(bytes(secret_hash), digest):
+            raise Permanent("a key with this public key and another secret is there already")
+        if revoked_at is not None:
+            raise Permanent("it is there already, and was revoked: leave it out, or make a new one with `keys create`")
+        if (project_id, tuple(sorted(scopes)), expires_at) != (given.project_id, given.scopes, given.expires_at):
+            expiry = f"expires {expires_at:%Y-%m-%d}" if expires_at else "does not expire"
+            raise Permanent(
+                f"it is there already, is of project {project_id!r}, may {', '.join(scopes)} and {expiry}: "
+                "say the same, or leave it out"
+            )
 
 
 def keys(connection: psycopg.Connection, project_id: str | None = None) -> list[ApiKey]:

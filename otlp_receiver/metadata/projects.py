@@ -106,3 +106,19 @@ def projects(connection: psycopg.Connection) -> list[Project]:
         return cursor.execute(
             "SELECT id, name, organization_id, created_at, retention_days FROM projects ORDER BY organization_id, id"
         ).fetchall()
+
+
+def retention_days(connection: psycopg.Connection) -> dict[str, int]:
+    """Project → days, of those projects that keep their records for a time of their own."""
+    query = "SELECT id, retention_days FROM projects WHERE retention_days IS NOT NULL"
+    return dict(connection.execute(query).fetchall())
+
+
+def set_retention(connection: psycopg.Connection, project_id: str, days: int | None, actor: str) -> None:
+    """Change how long a project's records are kept, None = as the exporter's table says.
+
+    Raises Permanent when there is no such project.
+    """
+    former = existing_project(connection, project_id).retention_days
+    connection.execute("UPDATE projects SET retention_days = %s WHERE id = %s", [days, project_id])
+    audit.record(connection, actor, "projects.set", project_id, retention_days=days, former_retention_days=former)

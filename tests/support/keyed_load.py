@@ -1,11 +1,8 @@
-"""Many senders with keys of their own, over HTTP on kept connections, and what each was told."""
+"""Many keys of many projects, and the request that each sends."""
 
-import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-import aiohttp
 import psycopg
 
 from otlp_receiver.keys import NewKey, generate_key
@@ -13,11 +10,7 @@ from otlp_receiver.metadata import api_keys, projects
 from otlp_receiver.metadata_store import MetadataStore
 from tests.support.otlp import export, span, to_protobuf
 
-_CONNECTIONS: Final = 32
-_SECONDS: Final = 120
 BODY: Final = to_protobuf(export(span({"gen_ai.operation.name": "chat"})))
-
-Told = Counter[int]
 
 
 def make_keys(dsn: str, hash_key: bytes, count: int, project_ids: Sequence[str]) -> list[NewKey]:
@@ -35,28 +28,6 @@ def make_keys(dsn: str, hash_key: bytes, count: int, project_ids: Sequence[str])
             api_keys.create(connection, key, hash_key=hash_key, project_id=project_id, scopes=["ingest"], actor="load")
     store.close()
     return made
-
-
-def send_as(url: str, secrets: Sequence[str]) -> Told:
-    """One request with each secret, on 32 connections; how many got which status."""
-    return asyncio.run(_send_all(url, secrets))
-
-
-async def _send_all(url: str, secrets: Sequence[str]) -> Told:
-    told: Told = Counter()
-    waiting = iter(secrets)
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_CONNECTIONS), timeout=timeout) as session:
-
-        async def send() -> None:
-            for secret in waiting:
-                headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {secret}"}
-                async with session.post(f"{url}/v1/traces", data=BODY, headers=headers) as answer:
-                    await answer.read()
-                    told[answer.status] += 1
-
-        await asyncio.gather(*(send() for _ in range(_CONNECTIONS)))
-    return told
 
 
 def as_url(dsn: str) -> str:

@@ -81,6 +81,45 @@ def read_address(process: subprocess.Popen[str]) -> str:
     return next((line.strip() for line in process.stdout if line.startswith("host=")), "")
 
 
+class RemotePostgres:
+    """A server that a test may stop and start, owned by a process of its own.
+
+    To be used where gRPC runs in the test's process: what forks from that may die before it is another program.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._owner: subprocess.Popen[str] | None = None
+        self._address = ""
+
+    def start(self) -> str:
+        """Its address, once it is ready; a server that runs stays."""
+        if self._owner is None:
+            self._owner = launch_owner(self._directory)
+            self._address = read_address(self._owner)
+            assert self._address, "the server does not start"
+        return self._address
+
+    def stop(self) -> None:
+        """Returns when it has ended."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.communicate(timeout=60)
+            assert owner.returncode == 0
+
+
+@contextmanager
+def remote_postgres() -> Iterator[RemotePostgres]:
+    """A server that runs."""
+    with postgres_directory() as directory:
+        server = RemotePostgres(directory)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 def postmaster(directory: Path) -> psutil.Process:
     """The server of `directory`."""
     return psutil.Process(int((directory / "data/postmaster.pid").read_text().partition("\n")[0]))
