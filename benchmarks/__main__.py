@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from benchmarks.auth import auth_stage
+from benchmarks.goals import PAGE, numbers
 from benchmarks.kafka import kafka_stage
 from benchmarks.measure import Report, versions
 from benchmarks.queries import queries_stage, storage_stage
 from benchmarks.stages import append_stage, decode_stage, export_stage, map_stage
+from benchmarks.variants import variants_stage
 from benchmarks.whole import ingest_stage, socket_stage
 
 STAGES: Final[dict[str, Callable[[Report], None]]] = {
@@ -25,6 +26,9 @@ STAGES: Final[dict[str, Callable[[Report], None]]] = {
     "queries": queries_stage,
 }
 
+_BY_NAME_ONLY: Final[dict[str, Callable[[Report], None]]] = {"variants": variants_stage}
+"""Hours, for a decision and not for the page."""
+
 _HEAD: Final = """\
 # Benchmarks
 
@@ -36,15 +40,16 @@ figures belong to the machine below; ratios travel.
 
 def main(names: list[str]) -> int:
     """Run the named stages, or all of them."""
-    unknown = [name for name in names if name not in STAGES]
+    stages = {**STAGES, **_BY_NAME_ONLY}
+    unknown = [name for name in names if name not in stages]
     if unknown:
-        print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(STAGES)}", file=sys.stderr)
+        print(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(stages)}", file=sys.stderr)
         return 2
-    report, page = Report(), Path(__file__).parent / "README.md"
+    report = Report()
     for name in names or STAGES:
-        STAGES[name](report)
+        stages[name](report)
         if not names:  # after each: half an hour's figures are not to be lost
-            page.write_text(f"{_HEAD}\nMachine: {versions()}\n\n{report.markdown()}", "utf-8")
+            PAGE.write_text(f"{_HEAD}\nMachine: {versions()}\n\n{report.markdown()}\n{numbers(report)}", "utf-8")
     return 0
 
 

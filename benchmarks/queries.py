@@ -145,19 +145,24 @@ def _expression(table: str, column: str, ids: tuple[str, ...], copies: int) -> s
     return column
 
 
-def _measure(report: Report, connection: Any) -> None:
+def questions(connection: Any, days: int) -> "dict[str, Callable[[], str]]":
+    """What is asked, by name, each time of another trace or another of the last `days` days."""
     sample = _run(connection, "SELECT id FROM trace_rows ORDER BY cityHash64(id) LIMIT 64").split("\n")
     chance = random.Random(1)
 
     def day() -> str:
-        return f"toDateTime(now() - {chance.randrange(1, _DAYS) * 86400})"
+        return f"toDateTime(now() - {chance.randrange(1, days) * 86400})"
 
-    queries: dict[str, Callable[[], str]] = {
+    return {
         "trace by id": lambda: f"SELECT * FROM observations WHERE trace_id = '{chance.choice(sample)}' FORMAT Null",
         "list page": lambda: _LIST_PAGE.format(until=day()),
         "cost per model and day": lambda: _PER_MODEL,
         "the same, summed over observations": lambda: _PER_MODEL_PLAIN,
     }
+
+
+def _measure(report: Report, connection: Any) -> None:
+    queries = questions(connection, _DAYS)
     _wait_for_merges(connection)
     for name, make in queries.items():
         _run(connection, make())  # warm
