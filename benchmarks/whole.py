@@ -4,10 +4,12 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Final, Self
 
 import psutil
 
+from benchmarks.bare_server import bare_server
 from benchmarks.load import Job, Result
 from benchmarks.measure import Figure, Report, percentile
 from benchmarks.service import Service, running_service, send
@@ -51,28 +53,30 @@ def ingest_stage(report: Report) -> None:
     with running_service(only="ingest") as service:
         result = send(_http(service, "chat", 512))
         rate = result.acknowledged_spans / result.seconds
-        report.add(
-            "ingest",
-            Figure(
-                f"chat, 512 a request, {_CONNECTIONS} in flight", _rate(result, result.seconds), "", "≥ 15,000 spans/s"
-            ),
-        )
+        what = f"chat, 512 a request, {_CONNECTIONS} in flight"
+        report.add("ingest", Figure(what, _rate(result, result.seconds), "", "≥ 15,000 spans/s"))
         half = send(_http(service, "chat", 512, rate=rate / 512 / 2))
         p50, p99 = (percentile(half.latencies_seconds, share) * 1000 for share in (0.5, 0.99))
         value = f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"
         report.add("ingest", Figure("reply latency at half load", value, "", "p99 ≤ 100 ms"))
-        for transport, port, target in (("grpc", "grpc", "≥ 2,000"), ("http", "http", "≥ 4,000")):
+        for transport, target in (("grpc", "≥ 2,000 requests/s"), ("http", "≥ 4,000 requests/s")):
             for spans in (1, 64):
-                address = f"127.0.0.1:{service.ports[port]}"
-                job = Job(transport, address, "chat", spans, _MANY_CONNECTIONS, _SECONDS)
-                result = send(job)
-                requests = result.acknowledged_requests / result.seconds
-                value = f"{requests:,.0f} requests/s, {_rate(result, result.seconds)}"
-                wanted = f"{target} requests/s" if spans == 1 else ""
-                report.add(
-                    "ingest",
-                    Figure(f"{transport}, chat, {spans} a request, {_MANY_CONNECTIONS} in flight", value, "", wanted),
-                )
+                endpoint = f"127.0.0.1:{service.ports[transport]}"
+                job = Job(transport, endpoint, "chat", spans, _MANY_CONNECTIONS, _SECONDS)
+                report.add("ingest", _requests(job, target if spans == 1 else ""))
+
+
+def _requests(job: Job, target: str) -> Figure:
+    """Requests a second, beside a server of the same libraries that does nothing with them."""
+    result = send(job)
+    with bare_server(job.transport) as endpoint:
+        bare = send(replace(job, endpoint=endpoint))
+    rate, bare_rate = (each.acknowledged_requests / each.seconds for each in (result, bare))
+    what = f"{job.transport}, {job.shape}, {job.spans} a request, {job.connections} in flight"
+    value = f"{rate:,.0f} requests/s, {_rate(result, result.seconds)}"
+    return Figure(
+        what, value, f"bare server, bodies dropped, {bare_rate:,.0f} requests/s ({rate / bare_rate:.0%})", target
+    )
 
 
 def _bare_rate() -> float:

@@ -80,7 +80,9 @@ def is_well_formed(secret: str) -> bool:
 
 def hash_secret(hash_key: bytes, secret: str) -> bytes:
     """HMAC-SHA256 of the secret, 32 bytes."""
-    return hmac.digest(hash_key, secret.encode(), "sha256")
+    # Not `hmac.digest`, which lets go of the GIL for a microsecond's work: getting it back from a busy intake costs a
+    # gRPC request a tenth of its time.
+    return hmac.new(hash_key, secret.encode(), "sha256").digest()
 
 
 def _text(content: bytes) -> str:
