@@ -1,8 +1,8 @@
-"""What keys and quotas cost: the same load on two services in turn, one that asks for keys and one that does not.
+"""What keys and quotas cost: the same load in turn on two receivers of one process, of which one asks for keys.
 
-Rates depend on what else runs on the cores, so rounds are short, many and paired, each service first in every other
-pair, and the processor time of a request is told beside them. Both services get the same requests, keys included;
-every request shows another key.
+Two processes of the same code differ by up to a tenth from start to end: so it is one. Rates depend on what
+else runs on the cores: so rounds are short, many and paired, each receiver first in every other pair, and the processor
+time of a request is told beside them. Both get the same requests, keys included; every request shows another key.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ import psycopg
 
 from benchmarks.load import Job, Result
 from benchmarks.measure import Figure, Report
-from benchmarks.service import Service, running_service, send
+from benchmarks.service import Service, free_ports, running_service, send
 from otlp_receiver.embedded_postgres import EmbeddedPostgres
 from otlp_receiver.metadata import quotas
 from tests.support.keyed_load import as_url, make_keys
@@ -29,17 +29,18 @@ _PAIRS: Final = 12
 _SECONDS: Final = 2.5
 _WARM_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 64
+_TRANSPORTS: Final = ("grpc", "http")
 _TARGET: Final = "≥ 95 %"
 
 
 def auth_stage(report: Report) -> None:
     """Requests a second and processor time a request, with and without keys, in pairs of rounds."""
-    with _two_services() as (guarded, free, secrets):
-        for transport in ("grpc", "http"):
+    with _two_receivers() as (guarded, free, secrets):
+        for transport in _TRANSPORTS:
             for spans in (1, 64):
                 job = Job(transport, "", "chat", spans, _CONNECTIONS, _SECONDS, secrets=secrets)
-                for service in (guarded, free):
-                    _send(service, replace(job, seconds=_WARM_SECONDS))
+                for receiver in (guarded, free):
+                    _send(receiver, replace(job, seconds=_WARM_SECONDS))
                 pairs = [_pair(guarded, free, job, number) for number in range(_PAIRS)]
                 _add(report, f"{transport}, chat, {spans} a request, {_CONNECTIONS} in flight", pairs)
 
@@ -68,24 +69,24 @@ def _add(report: Report, what: str, pairs: list[tuple[Round, Round]]) -> None:
     report.add("auth", Figure(what, value, beside, _TARGET))
 
 
-def _round(service: Service, job: Job) -> Round:
-    before = _cpu_seconds(service)
-    result = _send(service, job)
-    spent = _cpu_seconds(service) - before
+def _round(receiver: Service, job: Job) -> Round:
+    before = _cpu_seconds(receiver)
+    result = _send(receiver, job)
+    spent = _cpu_seconds(receiver) - before
     return result.acknowledged_requests / result.seconds, spent / result.acknowledged_requests * 1e6
 
 
-def _send(service: Service, job: Job) -> Result:
-    return send(replace(job, endpoint=f"127.0.0.1:{service.ports[job.transport]}"))
+def _send(receiver: Service, job: Job) -> Result:
+    return send(replace(job, endpoint=f"127.0.0.1:{receiver.ports[job.transport]}"))
 
 
-def _cpu_seconds(service: Service) -> float:
-    return sum(sum(each.cpu_times()[:2]) for each in service.children("ingest"))
+def _cpu_seconds(receiver: Service) -> float:
+    return sum(sum(each.cpu_times()[:2]) for each in receiver.children("ingest"))
 
 
 @contextmanager
-def _two_services() -> Iterator[tuple[Service, Service, list[str]]]:
-    """One with keys of a project whose quota is never reached, and one without; both only ingest, on one Postgres."""
+def _two_receivers() -> Iterator[tuple[Service, Service, list[str]]]:
+    """One with keys of a project whose quota is never reached, and one without; of a service that only ingests."""
     with TemporaryDirectory(prefix="otlp-receiver-bench-") as directory, ExitStack() as stack:
         postgres = EmbeddedPostgres(Path(directory))
         dsn = postgres.start()
@@ -93,7 +94,14 @@ def _two_services() -> Iterator[tuple[Service, Service, list[str]]]:
         secrets = [key.secret for key in make_keys(dsn, _HASH_KEY.encode(), _KEYS, [_PROJECT])]
         with psycopg.connect(dsn) as connection:
             quotas.put(connection, _PROJECT, {"spans_per_second": 10**9, "bytes_per_second": 10**12}, "bench")
-        store = (f"metadata.postgres={as_url(dsn)}", f"metadata.hash_key={_HASH_KEY}")
-        asking = (f"receivers.otlp.protocols.{each}.auth.authenticator=api_keys" for each in ("grpc", "http"))
-        guarded = stack.enter_context(running_service(*store, "extensions.api_keys={}", *asking, only="ingest"))
-        yield guarded, stack.enter_context(running_service(*store, only="ingest")), secrets
+        ports = dict(zip(_TRANSPORTS, free_ports(len(_TRANSPORTS)), strict=True))
+        guarded = stack.enter_context(running_service(*_overrides(dsn, ports), only="ingest"))
+        yield guarded, Service(guarded.process, ports), secrets
+
+
+def _overrides(dsn: str, open_ports: dict[str, int]) -> Iterator[str]:
+    yield from (f"metadata.postgres={as_url(dsn)}", f"metadata.hash_key={_HASH_KEY}", "extensions.api_keys={}")
+    for transport, port in open_ports.items():
+        yield f"receivers.otlp.protocols.{transport}.auth.authenticator=api_keys"
+        yield f"receivers.otlp/open.protocols.{transport}.endpoint=127.0.0.1:{port}"
+    yield "service.pipelines.traces.receivers=[otlp, otlp/open]"

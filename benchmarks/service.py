@@ -64,7 +64,7 @@ class Service:
 def running_service(*overrides: str, only: str = "") -> Iterator[Service]:
     """The embedded set-up; `overrides` as for --set."""
     with tempfile.TemporaryDirectory(prefix="otlp-receiver-bench-") as directory:
-        ports = dict(zip(("grpc", "http", "sql", "health", "metrics"), _free_ports(5), strict=True))
+        ports = dict(zip(("grpc", "http", "sql", "health", "metrics"), free_ports(5), strict=True))
         with (Path(directory) / "log").open("w") as log:
             command = [sys.executable, "-m", "otlp_receiver", "run", *_settings(directory, ports, overrides)]
             if only:
@@ -105,7 +105,8 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) 
     raise RuntimeError(f"the service did not get ready:\n{log.read_text()}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """That many ports that nobody listens at."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
