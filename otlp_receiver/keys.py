@@ -13,6 +13,7 @@ import hmac
 import secrets
 import zlib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 _PUBLIC: Final = "pk-"
@@ -82,7 +83,15 @@ def hash_secret(hash_key: bytes, secret: str) -> bytes:
     """HMAC-SHA256 of the secret, 32 bytes."""
     # Not `hmac.digest`, which lets go of the GIL for a microsecond's work: getting it back from a busy intake costs a
     # gRPC request a tenth of its time.
-    return hmac.new(hash_key, secret.encode(), "sha256").digest()
+    found = _keyed(hash_key).copy()
+    found.update(secret.encode())
+    return found.digest()
+
+
+@cache
+def _keyed(hash_key: bytes) -> hmac.HMAC:
+    """What every hash under this key begins with: half of the work."""
+    return hmac.new(hash_key, digestmod="sha256")
 
 
 def _text(content: bytes) -> str:

@@ -89,9 +89,10 @@ class Quotas:
         if limits is None:
             return
         counts = self._counts_of(project_id)
-        now = self.clock()
         for limit in (limits.spans, limits.bytes):
-            if limit is not None and (wait_seconds := limit.wait_seconds(now)) > 0:
+            if limit is None or limit.bucket.level >= 0:  # most of the time: every request comes by here
+                continue
+            if (wait_seconds := limit.wait_seconds(self.clock())) > 0:
                 counts.refused += 1
                 raise _refused(project_id, limit.name, limit.per_second, wait_seconds)
         if limits.spans_per_month is not None and limits.month_left <= 0:
@@ -108,10 +109,10 @@ class Quotas:
         if limits is None:
             return
         limits.month_left -= spans
-        now = self.clock()
-        for limit, tokens in ((limits.spans, spans), (limits.bytes, size_bytes)):
-            if limit is not None and tokens:
-                limit.bucket.pay(tokens, now)
+        if spans and limits.spans is not None:
+            limits.spans.bucket.pay(spans, self.clock())
+        if size_bytes and limits.bytes is not None:
+            limits.bytes.bucket.pay(size_bytes, self.clock())
 
     def limited(self) -> list[str]:
         """The projects that have a quota."""

@@ -12,14 +12,18 @@ class TokenBucket:
         rate: tokens per second, above zero.
         capacity: most tokens, those it starts with.
         now: seconds on a clock that never goes back, as everywhere here.
+
+    Attributes:
+        rate: see there.
+        level: tokens when somebody asked or paid last; by now it is that or more, so whoever finds some need not ask.
     """
 
-    __slots__ = ("_capacity", "_filled_at", "_level", "rate")
+    __slots__ = ("_capacity", "_filled_at", "level", "rate")
 
     def __init__(self, rate: float, capacity: float, now: float) -> None:
         self.rate = rate
         self._capacity = capacity
-        self._level = capacity
+        self.level = capacity
         self._filled_at = now
 
     def wait_seconds(self, now: float) -> float:
@@ -28,19 +32,19 @@ class TokenBucket:
 
     def pay(self, tokens: float, now: float) -> None:
         """Take tokens out, whether they are there or not."""
-        self._level = self._fill(now) - tokens
+        self.level = self._fill(now) - tokens
 
     def change(self, rate: float, capacity: float, now: float) -> None:
         """Go on with another rate and capacity; debts stay, and nothing is given."""
         self._fill(now)
         self.rate = rate
         self._capacity = capacity
-        self._level = min(self._level, capacity)
+        self.level = min(self.level, capacity)
 
     def _fill(self, now: float) -> float:
-        self._level = min(self._capacity, self._level + (now - self._filled_at) * self.rate)
+        self.level = min(self._capacity, self.level + (now - self._filled_at) * self.rate)
         self._filled_at = now
-        return self._level
+        return self.level
 
 
 LEAST_SHARE: Final = 0.01
