@@ -16,6 +16,7 @@ import pytest
 
 from config.conventions import load_conventions
 from otlp_receiver.app import transform
+from otlp_receiver.mapping import keys, plan
 from pipelines.ingest import Encoding
 from tests.support.corpus import recordings
 from tests.support.mutations import mutated
@@ -52,8 +53,10 @@ def test_no_bytes_crash_the_decoder(encoding: Encoding, rounds: int, tmp_path: P
         assert int(executed[1]) > 0
 
 
-def test_hostile_requests_leave_no_memory_behind() -> None:
+def test_hostile_requests_leave_no_memory_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of broken requests, no two alike, are decoded and mapped, and the memory is what it was before."""
+    for module in (keys, plan):  # what is remembered on purpose is bounded, and forgotten
+        monkeypatch.setattr(module, "_MOST_REMEMBERED", 2**8)
     decode_and_map = transform(load_conventions())
     bodies = [(each.decompressed(), each.encoding) for each in recordings()[::12] if each.signal == "traces"]
     chance = random.Random(1)
