@@ -20,17 +20,12 @@ class SizeLimit:
     """The most that one request may be, decompressed.
 
     Attributes:
-        setting: that says so, in MiB.
-        mib: what it says.
+        setting: that says so.
+        size_bytes: what it says.
     """
 
     setting: str
-    mib: int
-
-    @property
-    def size_bytes(self) -> int:
-        """The limit."""
-        return self.mib * 1024 * 1024
+    size_bytes: int
 
     def check(self, size_bytes: int, peer: str | None) -> None:
         """Raise Refused, and tell the operator who sent it, when a request has more."""

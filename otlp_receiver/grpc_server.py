@@ -51,7 +51,7 @@ class GrpcServer:
         self.endpoints: list[str] = []
         self._settings = settings
         self._service = service
-        self._limit = SizeLimit("max_recv_msg_size_mib", settings.max_recv_msg_size_mib)
+        self._limit = SizeLimit("max_recv_msg_size_mib", settings.max_recv_msg_size_mib * 1024 * 1024)
         self._server: Any = None
         self._unfinished: Unfinished | None = None
         self._certificates: Certificates | None = None

@@ -58,7 +58,7 @@ class HttpServer:
         self.endpoints: list[str] = []
         self._tls = settings.tls
         self._cors = None if settings.cors is None else Cors(settings.cors)
-        self._limit = SizeLimit("max_request_body_size_mib", settings.max_request_body_size_mib)
+        self._limit = SizeLimit("max_request_body_size_mib", settings.max_request_body_size_mib * 1024 * 1024)
         self._service = service
         self._connections = web.Server(self._respond)
         connection = partial(Connection, self._connections, settings)

@@ -14,6 +14,7 @@ import pytest
 
 from otlp_receiver.keys import hash_secret, is_well_formed
 from tests.support.configs import MINIMAL
+from tests.support.keyed_load import as_url
 from tests.support.postgres import fresh_database, postgres_directory, postgres_server
 
 _ROOT = Path(__file__).parent.parent
@@ -45,10 +46,8 @@ def dsn(server: str) -> str:
 @pytest.fixture
 def run(dsn: str, tmp_path: Path) -> Run:
     """The command with a configuration that names the database."""
-    fields = psycopg.conninfo.conninfo_to_dict(dsn)
-    url = f"postgresql://{fields['user']}@/{fields['dbname']}?host={fields['host']}&port={fields['port']}"
     file = tmp_path / "receiver.yaml"
-    file.write_text(MINIMAL + f"metadata: {{postgres: '{url.replace('@/', '@:5432/')}', hash_key: {_HASH_KEY}}}\n")
+    file.write_text(MINIMAL + f"metadata: {{postgres: '{as_url(dsn)}', hash_key: {_HASH_KEY}}}\n")
 
     def command(*words: str, succeeds: bool = True) -> subprocess.CompletedProcess[str]:
         called = [sys.executable, "-W", "error", "-m", "otlp_receiver", *words, "--config", str(file)]
