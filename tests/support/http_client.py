@@ -38,6 +38,9 @@ class RawClient:
         self.writer = writer
 
     async def send(self, data: bytes) -> None:
+        """Raises ConnectionError when the server has closed the connection; uvloop has a RuntimeError for that."""
+        if self.writer.is_closing():
+            raise ConnectionResetError("the server has closed the connection")
         self.writer.write(data)
         await self.writer.drain()
 
