@@ -1,7 +1,7 @@
 """The ingest half: requests wait in the intake, are transformed and appended as one batch, then all answered.
 
-Group commit without timers: one thread takes everything that is waiting. Idle, a request is taken at once; busy,
-batches grow by themselves.
+Group commit: one thread takes everything that is waiting. Idle, a request is taken at once; busy, batches grow by
+themselves, and small requests are let come in before they are taken.
 """
 
 import asyncio
@@ -26,6 +26,12 @@ _TRUSTED_SECONDS: Final = 5.0
 _DOUBTED_SECONDS: Final = 1.0
 # Bounds the memory of one group commit; a single request may be larger.
 _MOST_GROUP_BYTES: Final = 16 * 2**20
+
+# Below that a group costs about as much however many requests are in it, and while it is worked on, those that come in
+# fight with it for the interpreter: so they are let in first (docs/decisions/0012-ingest-by-profile.md).
+_SMALL_GROUP_BYTES: Final = 2**20
+_SETTLE_SECONDS: Final = 0.02
+_SETTLE_STEP_SECONDS: Final = 0.002
 
 _log = structlog.get_logger("intake")
 
@@ -110,6 +116,7 @@ class Intake:
         self._waiting: OrderedDict[asyncio.Future[Accepted], Request] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
+        self._small_ones_come = False
         self._trusted_until = 0.0
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self.problem = ""
@@ -184,9 +191,8 @@ class Intake:
         """Everything that is waiting, up to a bound on bytes, or one; empty when closed and done."""
         group: list[Waiting] = []
         size_bytes = 0
-        with self._changed:
-            while not group and not (self._closed and not self._waiting):
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+        while not group and self._wait():
+            with self._changed:
                 while self._waiting:
                     future, request = next(iter(self._waiting.items()))
                     size_bytes += len(request.body)
@@ -194,7 +200,18 @@ class Intake:
                         break
                     del self._waiting[future]
                     group.append((future, request))
+        self._small_ones_come = len(group) > 1 and size_bytes < _SMALL_GROUP_BYTES
         return group
+
+    def _wait(self) -> bool:
+        """For a request; when small ones come, until no more do, though not for long. False when closed and done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+        known, until = 0, time.monotonic() + _SETTLE_SECONDS
+        while self._small_ones_come and known < len(self._waiting) and time.monotonic() < until:
+            known = len(self._waiting)
+            time.sleep(_SETTLE_STEP_SECONDS)
+        return bool(self._waiting) or not self._closed
 
     def _process(self, requests: list[Request]) -> "list[Outcome | Exception]":
         try:

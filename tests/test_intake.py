@@ -106,6 +106,33 @@ async def test_what_waits_is_appended_together() -> None:
 
 
 @on_uvloop
+async def test_small_requests_are_let_in_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When several small requests came at once, the next is not taken before those that come right behind it."""
+    buffer, loop, late = _Buffer(), asyncio.get_running_loop(), 3
+
+    async def come(intake: Intake) -> None:
+        tasks.append(asyncio.create_task(intake.submit(_request())))
+        await asyncio.sleep(0)
+
+    def sleep(_seconds: float) -> None:
+        if len(tasks) <= late:
+            asyncio.run_coroutine_threadsafe(come(intake), loop).result(10)
+
+    tasks: list[asyncio.Task[Accepted]] = []
+    async with _holding(buffer) as (intake, first):
+        two = asyncio.gather(*(intake.submit(_request()) for _ in range(2)))
+        await asyncio.sleep(0)
+        monkeypatch.setattr("pipelines.ingest.time.sleep", sleep)
+        buffer.gate.set()
+        await asyncio.gather(first, two)
+        await come(intake)
+        await tasks[0]
+        await asyncio.gather(*tasks)
+
+    assert [len(batches) for batches in buffer.appends] == [1, 2, 1 + late]
+
+
+@on_uvloop
 async def test_a_bad_body_fails_alone() -> None:
     """An undecodable body is refused for good; its neighbours are stored."""
     async with _running(_Buffer()) as intake:
