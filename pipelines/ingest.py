@@ -30,7 +30,7 @@ _MOST_GROUP_BYTES: Final = 16 * 2**20
 # Below that a group costs about as much however many requests are in it, and while it is worked on, those that come in
 # fight with it for the interpreter: so they are let in first (docs/decisions/0012-ingest-by-profile.md).
 _SMALL_GROUP_BYTES: Final = 2**20
-_SETTLE_SECONDS: Final = 0.02
+_SETTLE_SECONDS: Final = 0.05
 _SETTLE_STEP_SECONDS: Final = 0.002
 
 _log = structlog.get_logger("intake")
