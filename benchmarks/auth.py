@@ -9,9 +9,9 @@ the same requests, keys included; every request shows another key.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from math import exp, log, sqrt
+from math import log, sqrt
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import geometric_mean, median, stdev
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -70,9 +70,8 @@ def _add(report: Report, what: str, pairs: list[tuple[Round, Round]]) -> None:
 
 def _share(ratios: list[float]) -> str:
     """Their geometric mean, which takes both directions alike, and its standard error."""
-    logarithms = [log(ratio) for ratio in ratios]
-    mean = exp(fmean(logarithms))
-    return f"{mean:.1%} ± {mean * stdev(logarithms) / sqrt(len(ratios)):.1%}"
+    mean, spread = geometric_mean(ratios), stdev(log(ratio) for ratio in ratios)
+    return f"{mean:.1%} ± {mean * spread / sqrt(len(ratios)):.1%}"
 
 
 def _round(receiver: Service, job: Job) -> Round:
